@@ -1,6 +1,6 @@
-//! The files of the container image: a static `fedgate` and the filter module.
+//! The files of the container image: a static `fedgate` and both filter modules.
 
-use crate::{cargo, run, target, wasm};
+use crate::{cargo, native, run, target, wasm};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ const TARGET: &str = "x86_64-unknown-linux-musl";
 /// The C compiler for this target: aws-lc and ring contain C and assembly.
 const COMPILER: &str = "musl-gcc";
 
-/// Builds both and returns the folder that `deploy/Dockerfile` copies from, `target/image-files`.
+/// Builds all and returns the folder that `deploy/Dockerfile` copies from, `target/image-files`.
 ///
 /// # Errors
 /// When the target or its C compiler is missing, or something does not compile.
@@ -47,6 +47,7 @@ pub fn files() -> Result<PathBuf> {
     std::fs::create_dir_all(&folder)?;
     copy(&program, &folder.join("fedgate"))?;
     copy(&wasm::build()?, &folder.join("fedgate_filter.wasm"))?;
+    copy(&native::build()?, &folder.join("libfedgate_filter_native.so"))?;
     Ok(folder)
 }
 

@@ -122,6 +122,8 @@ pub fn on_istio(more: &[String]) -> Result<()> {
         eprintln!("xtask: {}", file.display());
     }
     prepare(&["fedgate"])?;
+    step("building the native filter");
+    native::build()?;
     in_network("istio", ISTIO_TESTS_AT_ONCE, more)
 }
 

@@ -1,13 +1,13 @@
 //! The filter in Envoy's configuration: a Wasm plugin or a dynamic module, delivered by extension
 //! discovery, with the table as its configuration.
 
-use super::resource::{discovery, hash, source, typed};
+use super::resource::{discovery, hash, typed};
 use super::{FilePath, GatewayInputs};
 use fedgate_core::write_configuration;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// The filter's name in the listener, in its metrics and in its filter state.
+/// The filter's name in its metrics and in its filter state.
 const NAME: &str = "fedgate";
 const WASM: &str = "extensions.filters.network.wasm.v3.Wasm";
 const DYNAMIC_MODULE: &str =
@@ -68,6 +68,36 @@ impl FilterKind {
             Self::Native => "native",
         }
     }
+
+    /// The name of the module's file, as it is built.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::ProxyWasm => "fedgate_filter.wasm",
+            Self::Native => "libfedgate_filter_native.so",
+        }
+    }
+
+    /// The name under which a listener asks for the filter. Each kind has its own: while any
+    /// listener of an Envoy asks for one kind, that Envoy refuses the other kind under that name.
+    fn discovery_name(self) -> &'static str {
+        match self {
+            Self::ProxyWasm => NAME,
+            Self::Native => "fedgate_native",
+        }
+    }
+
+    fn type_name(self) -> &'static str {
+        match self {
+            Self::ProxyWasm => WASM,
+            Self::Native => DYNAMIC_MODULE,
+        }
+    }
+
+    /// Returns true if the listener must record the client's identity for the filter. Envoy reports
+    /// it to a dynamic module itself.
+    pub fn needs_recorded_identity(self) -> bool {
+        self == Self::ProxyWasm
+    }
 }
 
 impl std::str::FromStr for FilterKind {
@@ -97,15 +127,13 @@ impl FilterModule {
         let bytes = bytes.into();
         let file_name = match kind {
             FilterKind::ProxyWasm => format!("fedgate_filter-{}.wasm", hash(&bytes)),
-            FilterKind::Native => "libfedgate_filter_native.so".to_owned(),
+            FilterKind::Native => kind.file_name().to_owned(),
         };
         Self { kind, bytes, file_name }
     }
 
-    /// Returns true if the listener must record the client's identity for the filter. Envoy reports
-    /// it to a dynamic module itself.
-    pub(super) fn needs_recorded_identity(&self) -> bool {
-        self.kind == FilterKind::ProxyWasm
+    pub(super) fn kind(&self) -> FilterKind {
+        self.kind
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -114,15 +142,6 @@ impl FilterModule {
 
     pub(super) fn file_name(&self) -> &str {
         &self.file_name
-    }
-}
-
-/// The filter's entry in the listener. It says where to find the filter, and nothing about its
-/// table.
-pub(super) fn in_listener(module: &FilterModule, file: &FilePath) -> Value {
-    match module.kind {
-        FilterKind::ProxyWasm => placeholder(source(file)),
-        FilterKind::Native => discovered(source(file), DYNAMIC_MODULE),
     }
 }
 
@@ -141,16 +160,22 @@ pub(super) fn runtime_layers(module: &FilterModule) -> Vec<Value> {
 /// The filter itself, as in `gateway/filter/filter.json`.
 pub(super) fn extension_config(inputs: &GatewayInputs<'_>, module: &FilePath) -> Value {
     let configuration = json!(write_configuration(inputs.table, inputs.options)).to_string();
-    let extension = match inputs.module.kind {
-        FilterKind::ProxyWasm => extension_of(configuration, module.as_str()),
-        FilterKind::Native => dynamic_module(configuration, module.as_str()),
-    };
+    let extension = extension_of(inputs.module.kind, configuration, module.as_str());
     discovery(vec![typed("config.core.v3.TypedExtensionConfig", extension)])
+}
+
+/// The name and configuration of the extension. `module` is a file on Envoy's machine.
+pub fn extension_of(kind: FilterKind, configuration: String, module: &str) -> Value {
+    let filter = match kind {
+        FilterKind::ProxyWasm => plugin(configuration, module),
+        FilterKind::Native => dynamic_module(configuration, module),
+    };
+    json!({ "name": kind.discovery_name(), "typed_config": typed(kind.type_name(), filter) })
 }
 
 /// The dynamic module. Envoy never unloads it: threads keep its state.
 fn dynamic_module(configuration: String, module: &str) -> Value {
-    let filter = json!({
+    json!({
         "filter_name": NAME,
         "filter_config": { "@type": "type.googleapis.com/google.protobuf.StringValue", "value": configuration },
         "dynamic_module_config": {
@@ -158,15 +183,12 @@ fn dynamic_module(configuration: String, module: &str) -> Value {
             "do_not_close": true,
             "metrics_namespace": METRICS,
         },
-    });
-    json!({ "name": NAME, "typed_config": typed(DYNAMIC_MODULE, filter) })
+    })
 }
 
-/// The name and configuration of the extension. `module` is a file on Envoy's machine.
-///
 /// A failed VM is replaced (`FAIL_RELOAD`); until then connections are closed. The VM has its own
 /// ID, because VMs with the same ID share data, and the newest table travels through it.
-pub fn extension_of(configuration: String, module: &str) -> Value {
+fn plugin(configuration: String, module: &str) -> Value {
     let allowed: Map<_, _> =
         CAPABILITIES.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
     let plugin = json!({
@@ -181,23 +203,19 @@ pub fn extension_of(configuration: String, module: &str) -> Value {
             "code": { "local": { "filename": module } },
         },
     });
-    json!({ "name": NAME, "typed_config": typed(WASM, json!({ "config": plugin })) })
+    json!({ "config": plugin })
 }
 
-/// The filter's entry in a listener. `source` says where it comes from.
-pub fn placeholder(source: Value) -> Value {
-    discovered(source, WASM)
-}
-
-fn discovered(source: Value, kind: &str) -> Value {
-    let type_url = format!("type.googleapis.com/envoy.{kind}");
-    json!({ "name": NAME, "config_discovery": { "config_source": source, "type_urls": [type_url] } })
+/// The filter's entry in a listener: where it comes from (`source`), and nothing about its table.
+pub fn placeholder(kind: FilterKind, source: Value) -> Value {
+    let type_url = format!("type.googleapis.com/envoy.{}", kind.type_name());
+    let discovery = json!({ "config_source": source, "type_urls": [type_url] });
+    json!({ "name": kind.discovery_name(), "config_discovery": discovery })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     /// Envoy keeps the first module that it loaded from a path.
     #[test]
@@ -211,13 +229,9 @@ mod tests {
 
     #[test]
     fn a_dynamic_module_is_delivered_like_a_wasm_module() {
-        let file = FilePath::new(Path::new("/envoy/gateway/filter/filter.json")).unwrap();
         for kind in [FilterKind::ProxyWasm, FilterKind::Native] {
-            let entry = in_listener(&FilterModule::new(kind, *b"module"), &file);
-            let extension = match kind {
-                FilterKind::ProxyWasm => extension_of("{}".to_owned(), "/module"),
-                FilterKind::Native => dynamic_module("{}".to_owned(), "/module"),
-            };
+            let entry = placeholder(kind, json!({ "ads": {} }));
+            let extension = extension_of(kind, "{}".to_owned(), "/module");
             assert_eq!(entry["name"], extension["name"]);
             assert_eq!(
                 entry["config_discovery"]["type_urls"],
@@ -228,12 +242,18 @@ mod tests {
 
     #[test]
     fn a_dynamic_module_is_never_unloaded_and_its_metrics_keep_their_names() {
-        let module = dynamic_module("{}".to_owned(), "/module.so");
+        let module = extension_of(FilterKind::Native, "{}".to_owned(), "/module.so");
         let config = &module["typed_config"]["dynamic_module_config"];
         assert_eq!(config["module"]["local"]["filename"], "/module.so");
         assert_eq!(config["do_not_close"], true);
         assert_eq!(config["metrics_namespace"], "wasmcustom");
-        let layers = |kind| runtime_layers(&FilterModule::new(kind, *b"module")).len();
-        assert_eq!((layers(FilterKind::Native), layers(FilterKind::ProxyWasm)), (1, 0));
+        let layers = |kind| runtime_layers(&FilterModule::new(kind, *b"module"));
+        assert!(layers(FilterKind::ProxyWasm).is_empty());
+        // Where Istio starts Envoy, the Helm chart passes it the same layer.
+        let chart = include_str!("../../../deploy/chart/files/gateway-runtime.json");
+        assert_eq!(
+            serde_json::from_str::<Value>(chart).unwrap(),
+            json!({ "layered_runtime": { "layers": layers(FilterKind::Native) } })
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::access_log::{egress_log, gateway_log};
 use super::connections::{BUFFER, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
-use super::resource::{address, extension, metric_name, typed};
+use super::resource::{address, extension, metric_name, source, typed};
 use super::{AccessLog, FilePath, GatewayInputs, cluster, filter, trust};
 use fedgate_core::ServiceName;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ pub(super) fn federation(
 ) -> Value {
     let inspector = "extensions.filters.listener.tls_inspector.v3.TlsInspector";
     let filter = [
-        filter::in_listener(inputs.module, table),
+        filter::placeholder(inputs.module.kind(), source(table)),
         tcp_proxy(json!({
             "stat_prefix": "federation",
             "cluster": cluster::BLACK_HOLE,
@@ -54,7 +54,7 @@ pub(super) fn federation(
             "max_connect_attempts": ENDPOINT_ATTEMPTS,
         })),
     ];
-    let recorded = inputs.module.needs_recorded_identity().then(peer_uri_sans);
+    let recorded = inputs.module.kind().needs_recorded_identity().then(peer_uri_sans);
     let filters: Vec<_> = recorded.into_iter().chain(filter).collect();
     let mut listener = json!({
         "name": "federation",

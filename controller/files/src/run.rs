@@ -17,7 +17,6 @@ use fedgate_exchange::importer::{self, Importer, ImporterSettings};
 use fedgate_exchange::probe::ProbeIdentity;
 use fedgate_exchange::settings::{MetadataEndpoint, MetadataTransport};
 use fedgate_process::file_watch::{self, Changes};
-use fedgate_process::filter_module::{NATIVE, PROXY_WASM};
 use fedgate_process::listen::{listen, stop_all, stop_signal};
 use fedgate_process::machine;
 use fedgate_process::schedule::CompileSchedule;
@@ -141,14 +140,15 @@ fn deployment(settings: &Settings) -> Result<Deployment> {
 
 fn filter_module(gateway: &Gateway) -> Result<FilterModule> {
     let Gateway { filter, filter_module, .. } = gateway;
-    let (file_name, format, magic): (_, _, &[u8]) = match filter {
-        FilterKind::ProxyWasm => (PROXY_WASM, "a WebAssembly module", b"\0asm"),
-        FilterKind::Native => (NATIVE, "a shared library", b"\x7fELF"),
+    let (format, magic): (_, &[u8]) = match filter {
+        FilterKind::ProxyWasm => ("a WebAssembly module", b"\0asm"),
+        FilterKind::Native => ("a shared library", b"\x7fELF"),
     };
     let bytes = std::fs::read(filter_module).with_context(|| {
         format!(
-            "cannot read the gateway filter {}: put {file_name} next to the fedgate program, or name it as gateway.filterModule",
-            filter_module.display()
+            "cannot read the gateway filter {}: put {} next to the fedgate program, or name it as gateway.filterModule",
+            filter_module.display(),
+            filter.file_name()
         )
     })?;
     ensure!(

@@ -3,10 +3,12 @@
 
 use clap::{Args, ValueEnum};
 use fedgate_core::TrustDomain;
+use fedgate_envoy::FilterKind;
 use fedgate_exchange::exporter::MetadataPath;
 use fedgate_exchange::settings::{Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network, WorkloadIdentity};
 use fedgate_federation::knowledge::Times;
+use fedgate_process::filter_module::default_path;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -94,11 +96,21 @@ pub enum Delivery {
     EnvoyFilter,
     /// By a WasmPlugin, which can pull the module from a registry: each table starts a new VM.
     WasmPlugin,
+    /// By an EnvoyFilter, with the native filter: a shared library in the gateway's container.
+    DynamicModule,
 }
 
 impl Delivery {
     /// All ways of delivery.
-    pub const ALL: [Self; 2] = [Self::EnvoyFilter, Self::WasmPlugin];
+    pub const ALL: [Self; 3] = [Self::EnvoyFilter, Self::WasmPlugin, Self::DynamicModule];
+
+    /// How the gateway's Envoy runs the filter.
+    pub fn filter(self) -> FilterKind {
+        match self {
+            Self::EnvoyFilter | Self::WasmPlugin => FilterKind::ProxyWasm,
+            Self::DynamicModule => FilterKind::Native,
+        }
+    }
 }
 
 /// The settings of the gateway.
@@ -134,11 +146,12 @@ pub struct GatewaySettings {
     /// The addresses that peers should connect to, instead of the Service's addresses
     #[arg(long, env = "FEDGATE_ADVERTISE", value_name = "HOST:PORT", value_delimiter = ',', value_parser = advertised)]
     pub advertise: Vec<GatewayAddress>,
-    /// The filter for the ConfigMap fedgate-filter, from which the gateway loads it [default:
-    /// fedgate_filter.wasm beside this program]
+    /// The filter for the ConfigMap fedgate-filter, from which the gateway loads it, unless
+    /// --delivery is DynamicModule [default: fedgate_filter.wasm beside this program]
     #[arg(long, env = "FEDGATE_FILTER_FILE", value_name = "FILE")]
     pub filter_file: Option<PathBuf>,
-    /// The folder where the gateway's container mounts the ConfigMap fedgate-filter
+    /// The folder of the filter in the gateway's container, where it mounts the ConfigMap
+    /// fedgate-filter or, with DynamicModule, the folder with libfedgate_filter_native.so
     #[arg(
         long,
         env = "FEDGATE_FILTER_FOLDER",
@@ -146,8 +159,8 @@ pub struct GatewaySettings {
         default_value = "/etc/fedgate/filter"
     )]
     pub filter_folder: String,
-    /// The filter if the gateway gets it without the controller: a file in its container (file://…)
-    /// or, with the WasmPlugin, a registry (oci://…)
+    /// Another place of the filter, if the gateway gets it without the controller: a file in its
+    /// container (file://…) or, with the WasmPlugin, a registry (oci://…)
     #[arg(long, env = "FEDGATE_FILTER_MODULE", value_name = "URL")]
     pub filter_module: Option<String>,
     /// The folder where the gateway's container mounts the trust bundle
@@ -303,7 +316,17 @@ impl Namespaces {
 impl GatewaySettings {
     /// The file of the filter that ships with this program.
     pub fn filter_file(&self) -> PathBuf {
-        self.filter_file.clone().unwrap_or_else(fedgate_process::filter_module::default_path)
+        let default = || default_path(FilterKind::ProxyWasm.file_name());
+        self.filter_file.clone().unwrap_or_else(default)
+    }
+
+    /// The URL of a filter that the gateway gets without the controller.
+    pub fn filter_url(&self) -> String {
+        let in_folder = || {
+            let folder = self.filter_folder.trim_end_matches('/');
+            format!("file://{folder}/{}", FilterKind::Native.file_name())
+        };
+        self.filter_module.clone().unwrap_or_else(in_folder)
     }
 }
 
@@ -317,6 +340,13 @@ impl ControllerSettings {
             self.trust_domain
         ))
         .ok()
+    }
+
+    /// Returns true if the controller ships the filter to the gateway. A ConfigMap has no room for
+    /// the native filter beside its predecessor.
+    pub fn ships_filter(&self) -> bool {
+        self.namespaces.delivery.filter() == FilterKind::ProxyWasm
+            && self.gateway.filter_module.is_none()
     }
 
     /// Checks settings against each other.
@@ -462,6 +492,25 @@ pub(crate) mod tests {
         let [flag, url] = oci;
         assert!(read(&[flag, url, "--delivery", "WasmPlugin"]).unwrap().check().is_ok());
         assert!(read(&["--filter-module", "file:///filter.wasm"]).unwrap().check().is_ok());
+        assert!(read(&[flag, url, "--delivery", "DynamicModule"]).unwrap().check().is_err());
+    }
+
+    #[test]
+    fn the_native_filter_is_in_the_filter_folder_and_not_shipped() {
+        let native = |more: &[&str]| {
+            read(&[&["--delivery", "DynamicModule"], more].concat()).map(|settings| {
+                assert!(!settings.ships_filter());
+                settings.gateway.filter_url()
+            })
+        };
+        let default = "file:///etc/fedgate/filter/libfedgate_filter_native.so";
+        assert_eq!(native(&[]).unwrap(), default);
+        let folder = native(&["--filter-folder", "/opt/"]).unwrap();
+        assert_eq!(folder, "file:///opt/libfedgate_filter_native.so");
+        let elsewhere = "file:///opt/filter.so";
+        assert_eq!(native(&["--filter-module", elsewhere]).unwrap(), elsewhere);
+        assert!(read(&[]).unwrap().ships_filter());
+        assert!(!read(&["--filter-module", "file:///filter.wasm"]).unwrap().ships_filter());
     }
 
     #[test]

@@ -3,29 +3,16 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// The file name of the proxy-wasm filter.
-pub const PROXY_WASM: &str = "fedgate_filter.wasm";
-/// The file name of the native filter.
-pub const NATIVE: &str = "libfedgate_filter_native.so";
-
 /// The module next to the path the program was called by, or next to the program itself. The two
 /// differ if it is called through a link. Falls back to the path where the module should be.
-pub fn default_path() -> PathBuf {
-    find(PROXY_WASM)
-}
-
-/// The same for the native filter.
-pub fn default_native_path() -> PathBuf {
-    find(NATIVE)
-}
-
-fn find(module: &str) -> PathBuf {
+pub fn default_path(file_name: &str) -> PathBuf {
     let called = std::env::args_os().next().unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let program = std::env::current_exe().unwrap_or_default();
-    let mut candidates =
-        folders(Path::new(&called), &path, &program).into_iter().map(|folder| folder.join(module));
-    let fallback = program.with_file_name(module);
+    let mut candidates = folders(Path::new(&called), &path, &program)
+        .into_iter()
+        .map(|folder| folder.join(file_name));
+    let fallback = program.with_file_name(file_name);
     candidates.find(|file| file.is_file()).unwrap_or(fallback)
 }
 

@@ -53,8 +53,8 @@ The values that must not be empty. In a values file, a name without a value, suc
 {{- if not (or $v.metadata.tls.secretName $v.metadata.plain) -}}
 {{- fail "metadata.tls.secretName is missing: set it to a Secret of type kubernetes.io/tls, or set metadata.plain=true if an ingress terminates TLS" -}}
 {{- end -}}
-{{- if and $v.gateway.filterModule (eq $v.delivery "EnvoyFilter") (not (hasPrefix "file://" $v.gateway.filterModule)) -}}
-{{- fail (printf "gateway.filterModule is %q: expected a file in the gateway's container (file:///…) for delivery=EnvoyFilter; set delivery=WasmPlugin to pull it from a registry" $v.gateway.filterModule) -}}
+{{- if and $v.gateway.filterModule (ne $v.delivery "WasmPlugin") (not (hasPrefix "file://" $v.gateway.filterModule)) -}}
+{{- fail (printf "gateway.filterModule is %q: expected a file in the gateway's container (file:///…) for delivery=%s; set delivery=WasmPlugin to pull it from a registry" $v.gateway.filterModule $v.delivery) -}}
 {{- end -}}
 {{- if and $v.gateway.autoscaling.enabled (gt (int $v.gateway.autoscaling.minReplicas) (int $v.gateway.autoscaling.maxReplicas)) -}}
 {{- fail (printf "gateway.autoscaling.minReplicas is %d: expected at most maxReplicas (%d)" (int $v.gateway.autoscaling.minReplicas) (int $v.gateway.autoscaling.maxReplicas)) -}}

@@ -88,6 +88,15 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* What Istio merges into the bootstrap of the gateway's Envoy. */}}
+{{- define "fedgate.gatewayBootstrap" -}}
+{{- if eq .Values.delivery "DynamicModule" -}}
+{{- merge (.Files.Get "files/gateway-bootstrap.json" | fromJson) (.Files.Get "files/gateway-runtime.json" | fromJson) | toPrettyJson -}}
+{{- else -}}
+{{- .Files.Get "files/gateway-bootstrap.json" | trim -}}
+{{- end -}}
+{{- end }}
+
 {{- define "fedgate.uninstallHook" -}}
 helm.sh/hook: pre-delete
 helm.sh/hook-weight: {{ . | quote }}

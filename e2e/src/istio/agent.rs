@@ -26,6 +26,10 @@ const READY_PORT: u16 = 15021;
 /// The port of Envoy's admin interface in each Pod, on the loopback address.
 const ADMIN_PORT: u16 = 15000;
 
+/// The file with what is merged into Envoy's bootstrap, if there is one, relative to the Pod's
+/// working folder. Istio's injection mounts it there.
+pub(super) const BOOTSTRAP: &str = "etc/istio/custom-bootstrap/custom_bootstrap.json";
+
 /// The kind of proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -261,7 +265,10 @@ impl Prepared {
             &template,
             "--log_output_level=default:info",
         ];
-        let variables = variables(cluster, istiod, &identity, network.address())?;
+        let mut variables = variables(cluster, istiod, &identity, network.address())?;
+        if folder.join(BOOTSTRAP).is_file() {
+            variables.insert("ISTIO_BOOTSTRAP_OVERRIDE".into(), BOOTSTRAP.into());
+        }
         let process = network.start_process(&identity.name, &folder, &words, &variables, &log)?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
         Ok(Agent { folder, log, client, process, network })

@@ -1,21 +1,30 @@
 //! A Pod of the gateway: istio-agent with Envoy, and its mounted volumes.
 
-use super::agent::{Agent, Identity, Prepared, Role};
+use super::agent::{Agent, BOOTSTRAP, Identity, Prepared, Role};
 use super::istiod::Istiod;
 use super::volume::ConfigMapVolume;
 use crate::kubernetes::install::{GATEWAY, GATEWAY_PORT};
 use crate::kubernetes::{KubernetesCluster, NAMESPACE};
-use anyhow::Result;
+use crate::{chart, programs};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
+use tokio::process::Command;
 
 /// The mount path of the ConfigMap `fedgate-trust-bundle`, relative to the Pod's working folder. In
 /// a container the path is absolute; here several Pods share one file system.
 pub const TRUST_FOLDER: &str = "etc/fedgate/trust";
 
-/// The mount path of the ConfigMap `fedgate-filter`, relative to the Pod's working folder.
+/// The mount path of the ConfigMap `fedgate-filter`, relative to the Pod's working folder. With the
+/// native filter it is the folder that the Pod's init container fills.
 pub const FILTER_FOLDER: &str = "etc/fedgate/filter";
+
+/// The controller's setting for the way in which the gateway gets its filter.
+pub(super) const DELIVERY: &str = "FEDGATE_DELIVERY";
+
+/// Its value for the native filter.
+pub(super) const DYNAMIC_MODULE: &str = "DynamicModule";
 
 /// A running Pod of the gateway. Stops when dropped.
 pub struct GatewayPod {
@@ -105,13 +114,39 @@ async fn mounted(
         labels: json!({ "istio": "fedgate" }),
     };
     let pod = Agent::prepare(cluster, run, &identity).await?;
+    let mut mounts = vec![("fedgate-trust-bundle", TRUST_FOLDER)];
+    match cluster.setting(DELIVERY) {
+        Some(DYNAMIC_MODULE) => prepare_native(&pod.folder).await?,
+        _ => mounts.push(("fedgate-filter", FILTER_FOLDER)),
+    }
     let mut volumes = Vec::new();
-    for (config_map, folder) in
-        [("fedgate-trust-bundle", TRUST_FOLDER), ("fedgate-filter", FILTER_FOLDER)]
-    {
+    for (config_map, folder) in mounts {
         let folder = pod.folder.join(folder);
         volumes
             .push(ConfigMapVolume::mount(cluster.objects(), NAMESPACE, config_map, folder).await?);
     }
     Ok((pod, volumes))
+}
+
+/// Does what the chart's init container does, and writes the bootstrap that the chart gives to
+/// Istio.
+async fn prepare_native(pod: &Path) -> Result<()> {
+    let filter = pod.join(FILTER_FOLDER);
+    std::fs::create_dir_all(&filter)?;
+    let mut copy = Command::new(programs::fedgate()?);
+    copy.arg("copy-filter").arg(filter).arg("--from").arg(programs::native_filter()?);
+    let output = copy.output().await.context("cannot start fedgate")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let file = pod.join(BOOTSTRAP);
+    std::fs::create_dir_all(file.parent().context("a folder")?)?;
+    Ok(std::fs::write(file, bootstrap().await?)?)
+}
+
+/// The bootstrap in the chart's ConfigMap.
+async fn bootstrap() -> Result<String> {
+    let values = chart::folder().join("ci/dynamic-module.yaml");
+    let rendered = chart::render_file(&values).await?;
+    let config_map = rendered.object("ConfigMap", "fedgate-gateway-bootstrap")?;
+    let text = config_map["data"]["custom_bootstrap.json"].as_str();
+    Ok(text.context("the chart has no bootstrap")?.to_owned())
 }

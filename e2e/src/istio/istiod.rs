@@ -1,6 +1,7 @@
 //! A running istiod.
 
 use crate::authority::Authority;
+use crate::cluster::Filter;
 use crate::kubernetes::{KubernetesCluster, MESH_NAMESPACE};
 use crate::process::Process;
 use crate::run_folder::RunFolder;
@@ -27,6 +28,8 @@ pub struct MeshOptions {
     pub variables: BTreeMap<String, String>,
     /// Environment variables of the agents.
     pub agent_variables: BTreeMap<String, String>,
+    /// How the gateway's Envoy runs the filter, if not as in the other tests of this run.
+    pub filter: Option<Filter>,
 }
 
 /// A running istiod. Stops when dropped.

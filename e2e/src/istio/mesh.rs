@@ -1,8 +1,9 @@
 //! A cluster with its mesh: API server, istiod, fedgate's controller, and a gateway behind a load
 //! balancer.
 
-use super::gateway::{FILTER_FOLDER, GatewayPod, TRUST_FOLDER};
+use super::gateway::{DELIVERY, DYNAMIC_MODULE, FILTER_FOLDER, GatewayPod, TRUST_FOLDER};
 use super::istiod::{Istiod, MeshOptions};
+use crate::cluster::Filter;
 use crate::kubernetes::balancer::Balancer;
 use crate::kubernetes::install::{GATEWAY, GATEWAY_PORT};
 use crate::kubernetes::objects::{Key, SOON};
@@ -44,6 +45,7 @@ impl Mesh {
             ("FEDGATE_TRUST_FOLDER", TRUST_FOLDER.to_owned()),
             ("FEDGATE_FILTER_FOLDER", FILTER_FOLDER.to_owned()),
             ("FEDGATE_FILTER_FILE", programs::filter()?.display().to_string()),
+            (DELIVERY, delivery(options)?.to_owned()),
         ];
         cluster.settings().extend(settings.map(|(variable, value)| (variable.to_owned(), value)));
         let istiod = Istiod::start(run, &cluster, options).await?;
@@ -171,6 +173,14 @@ impl Mesh {
     fn balance(&self) {
         self.balancer.set_targets(self.gateways.iter().map(GatewayPod::address).collect());
     }
+}
+
+/// How the controller is to deliver the filter.
+fn delivery(options: &MeshOptions) -> Result<&'static str> {
+    Ok(match options.filter.map_or_else(Filter::of_run, Ok)? {
+        Filter::ProxyWasm => "EnvoyFilter",
+        Filter::Native => DYNAMIC_MODULE,
+    })
 }
 
 /// Starts meshes with these names, all peers of each other, each with a controller and one gateway

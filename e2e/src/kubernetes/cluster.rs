@@ -182,6 +182,11 @@ impl KubernetesCluster {
         &self.objects
     }
 
+    /// The value of an environment variable in [`Self::settings`].
+    pub fn setting(&self, variable: &str) -> Option<&str> {
+        self.settings.get(variable).map(String::as_str)
+    }
+
     /// The environment variables for replicas started from now on, for example `FEDGATE_POLL`.
     pub fn settings(&mut self) -> &mut BTreeMap<String, String> {
         &mut self.settings

@@ -1,6 +1,6 @@
 //! What fifty tables cost a gateway with each delivery: virtual machines, listeners, drains.
 
-use super::fixture::{Pair, run, set_exported};
+use super::fixture::{Pair, of_delivery, run, set_exported};
 use anyhow::{Result, ensure};
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::client::{plain_greeting, send_line};
@@ -45,10 +45,17 @@ async fn fifty_tables_by_wasm_plugin_change_no_listener() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_tables_by_dynamic_module_change_no_listener_and_need_no_vm() -> Result<()> {
+    let (created, active) = fifty_tables("DynamicModule").await?;
+    ensure!((created, active) == (0, (0, 0)), "{created} machines were made; {active:?}");
+    Ok(())
+}
+
 /// The number of VMs created, and the number of VMs before and after.
 async fn fifty_tables(delivery: &str) -> Result<(u64, (u64, u64))> {
     let run = run(&format!("deliveries-{delivery}"))?;
-    let mut pair = Pair::start(&run).await?;
+    let mut pair = Pair::start_with(&run, &of_delivery(delivery)).await?;
     pair.beta.cluster.restart_with(&[("FEDGATE_DELIVERY", delivery)]).await?;
     let mail = Backend::greeting_at(pair.beta.cluster.addresses().node, "mail", "beta").await?;
     let service = Service::new("mail", "smtp", 25, mail.address()).exported();

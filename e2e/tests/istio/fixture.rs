@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::client::{Response, plain_get};
+use fedgate_e2e::cluster::Filter;
 use fedgate_e2e::envoy::access_log::AccessLog;
 use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::mesh::federation;
@@ -24,6 +25,16 @@ pub(crate) fn run(name: &str) -> Result<RunFolder> {
         run.keep();
     }
     Ok(run)
+}
+
+/// A mesh whose gateways have the filter for this delivery. The controller starts with
+/// `EnvoyFilter` or `DynamicModule`.
+pub(crate) fn of_delivery(delivery: &str) -> MeshOptions {
+    let filter = match delivery {
+        "DynamicModule" => Filter::Native,
+        _ => Filter::ProxyWasm,
+    };
+    MeshOptions { filter: Some(filter), ..MeshOptions::default() }
 }
 
 /// alpha and beta as peers; beta exports `web` (HTTP).

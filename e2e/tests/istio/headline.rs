@@ -41,6 +41,7 @@ async fn clusters(run: &RunFolder) -> Result<(Mesh, KubernetesCluster, Kubernete
         mesh_config: [("caCertificates".to_owned(), json!([root(&beta), root(&gamma)]))].into(),
         variables: one("ISTIO_MULTIROOT_MESH"),
         agent_variables: one("PROXY_CONFIG_XDS_AGENT"),
+        ..MeshOptions::default()
     };
     Ok((Mesh::start(run, "alpha", &options).await?, beta, gamma))
 }

@@ -53,51 +53,67 @@ fn the_injected_gateway_is_complete_and_admitted() {
         objects
             .apply_one(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }))
             .await?;
-        let rendered = chart::render_file(&chart::folder().join("ci/plain.yaml")).await?;
-        let workload = injected(run, rendered.object("Deployment", "fedgate-gateway")?).await?;
-
-        let template = &workload["spec"]["template"];
-        let proxy = &template["spec"]["containers"][0];
-        ensure!(
-            template["spec"]["containers"].as_array().is_some_and(|all| all.len() == 1),
-            "one container: {template}"
-        );
-        ensure!(
-            proxy["image"].as_str().is_some_and(|image| image.contains("proxyv2")),
-            "{}",
-            proxy["image"]
-        );
-        let has = |list: &Value, name: &str| {
-            list.as_array().is_some_and(|list| list.iter().any(|item| item["name"] == name))
-        };
-        for volume in
-            ["fedgate-filter", "fedgate-trust-bundle", "istio-token", "custom-bootstrap-volume"]
-        {
-            ensure!(
-                has(&proxy["volumeMounts"], volume) && has(&template["spec"]["volumes"], volume),
-                "{volume}: {template}"
-            );
+        for (values, init_containers) in [("plain", 0), ("dynamic-module", 1)] {
+            complete_and_admitted(run, &objects, values, init_containers).await?;
         }
-        for variable in ["EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "ISTIO_BOOTSTRAP_OVERRIDE", "CA_ADDR"] {
-            ensure!(has(&proxy["env"], variable), "{variable}: {proxy}");
-        }
-        ensure!(proxy["securityContext"]["readOnlyRootFilesystem"] == true, "{proxy}");
-        ensure!(template["spec"]["terminationGracePeriodSeconds"] == 300, "{template}");
-
-        let pod = |name: &str, template: &Value| {
-            let mut pod = template.clone();
-            pod["apiVersion"] = json!("v1");
-            pod["kind"] = json!("Pod");
-            pod["metadata"]["name"] = json!(name);
-            pod["metadata"]["namespace"] = json!("fedgate-system");
-            pod
-        };
-        objects.apply_one(&pod("fedgate-gateway-1", template)).await?;
-        let mut weaker = template.clone();
-        weaker["spec"]["containers"][0]["securityContext"]["runAsUser"] = json!(0);
-        let refused =
-            objects.apply_one(&pod("denied", &weaker)).await.err().context("root was admitted")?;
-        ensure!(format!("{refused:#}").contains("violates PodSecurity"), "{refused:#}");
         Ok(())
     });
+}
+
+async fn complete_and_admitted(
+    run: &RunFolder,
+    objects: &Objects,
+    values: &str,
+    init_containers: usize,
+) -> Result<()> {
+    let file = chart::folder().join(format!("ci/{values}.yaml"));
+    let rendered = chart::render_file(&file).await?;
+    let workload = injected(run, rendered.object("Deployment", "fedgate-gateway")?).await?;
+
+    let template = &workload["spec"]["template"];
+    let proxy = &template["spec"]["containers"][0];
+    ensure!(
+        template["spec"]["containers"].as_array().is_some_and(|all| all.len() == 1),
+        "one container: {template}"
+    );
+    ensure!(
+        proxy["image"].as_str().is_some_and(|image| image.contains("proxyv2")),
+        "{}",
+        proxy["image"]
+    );
+    let has = |list: &Value, name: &str| {
+        list.as_array().is_some_and(|list| list.iter().any(|item| item["name"] == name))
+    };
+    for volume in
+        ["fedgate-filter", "fedgate-trust-bundle", "istio-token", "custom-bootstrap-volume"]
+    {
+        ensure!(
+            has(&proxy["volumeMounts"], volume) && has(&template["spec"]["volumes"], volume),
+            "{volume}: {template}"
+        );
+    }
+    for variable in ["EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "ISTIO_BOOTSTRAP_OVERRIDE", "CA_ADDR"] {
+        ensure!(has(&proxy["env"], variable), "{variable}: {proxy}");
+    }
+    ensure!(proxy["securityContext"]["readOnlyRootFilesystem"] == true, "{proxy}");
+    ensure!(template["spec"]["terminationGracePeriodSeconds"] == 300, "{template}");
+    let copying = template["spec"]["initContainers"].as_array().into_iter().flatten();
+    let copying = copying.filter(|container| container["args"][0] == "copy-filter").count();
+    ensure!(copying == init_containers, "{template}");
+
+    let pod = |name: &str, template: &Value| {
+        let mut pod = template.clone();
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        pod["metadata"]["name"] = json!(name);
+        pod["metadata"]["namespace"] = json!("fedgate-system");
+        pod
+    };
+    objects.apply_one(&pod(&format!("fedgate-gateway-{values}"), template)).await?;
+    let mut weaker = template.clone();
+    weaker["spec"]["containers"][0]["securityContext"]["runAsUser"] = json!(0);
+    let refused =
+        objects.apply_one(&pod("denied", &weaker)).await.err().context("root was admitted")?;
+    ensure!(format!("{refused:#}").contains("violates PodSecurity"), "{refused:#}");
+    Ok(())
 }

@@ -18,5 +18,6 @@ mod passthrough;
 mod refusals;
 mod revocation;
 mod rotation;
+mod switch;
 mod tampering;
 mod upgrade;

@@ -1,7 +1,7 @@
 //! TLS passes through the gateway to the workload. The workload sees who calls; the gateway sees
 //! only what is called.
 
-use super::fixture::{SOON, run, set_exported};
+use super::fixture::{SOON, of_delivery, run, set_exported};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Leaf;
 use fedgate_e2e::client::{self, Response, plain_get};
@@ -15,10 +15,9 @@ use fedgate_e2e::wait;
 use serde_json::json;
 
 /// alpha and beta as peers. beta is set up for TLS passthrough.
-async fn meshes(run: &RunFolder) -> Result<[Mesh; 2]> {
-    let options = MeshOptions::default();
+async fn meshes(run: &RunFolder, options: &MeshOptions) -> Result<[Mesh; 2]> {
     let (mut alpha, mut beta) =
-        tokio::try_join!(Mesh::start(run, "alpha", &options), Mesh::start(run, "beta", &options))?;
+        tokio::try_join!(Mesh::start(run, "alpha", options), Mesh::start(run, "beta", options))?;
     beta.cluster.settings().insert("FEDGATE_PASSTHROUGH".into(), "true".into());
     alpha.cluster.put_peer(&beta.cluster).await?;
     beta.cluster.put_peer(&alpha.cluster).await?;
@@ -51,8 +50,17 @@ async fn modes(mesh: &Mesh) -> Result<Vec<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_workload_checks_the_caller_and_the_gateway_checks_the_export() -> Result<()> {
-    let run = run("passthrough")?;
-    let [alpha, beta] = meshes(&run).await?;
+    passed_through("EnvoyFilter").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_through_the_native_filter() -> Result<()> {
+    passed_through("DynamicModule").await
+}
+
+async fn passed_through(delivery: &str) -> Result<()> {
+    let run = run(&format!("passthrough-{delivery}"))?;
+    let [alpha, beta] = meshes(&run, &of_delivery(delivery)).await?;
     let server = Server::start(&beta, "web").await?;
     let web =
         Service::new("web", "http", 80, server.address()).of_pod("web").exported().passed_through();

@@ -1,6 +1,6 @@
 //! What the gateway refuses, with the reason in its access log; and what the same client may do.
 
-use super::fixture::{Pair, SOON, run};
+use super::fixture::{Pair, SOON, of_delivery, run};
 use anyhow::{Context, Result};
 use fedgate_e2e::authority::Identity;
 use fedgate_e2e::client::Client;
@@ -19,8 +19,17 @@ struct Refusal<'a> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_refusal_has_its_reason_in_the_access_log() -> Result<()> {
-    let run = run("refusals")?;
-    let pair = Pair::start(&run).await?;
+    refusals("EnvoyFilter").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_native_filter_refuses_the_same_for_the_same_reasons() -> Result<()> {
+    refusals("DynamicModule").await
+}
+
+async fn refusals(delivery: &str) -> Result<()> {
+    let run = run(&format!("refusals-{delivery}"))?;
+    let pair = Pair::start_with(&run, &of_delivery(delivery)).await?;
     let (alpha, beta) = (&pair.alpha.cluster, &pair.beta.cluster);
     let target = pair.backend.address();
     let hidden = Service::new("hidden", "http", 80, target);

@@ -1,10 +1,9 @@
 //! A revocation closes connections, including open ones.
 
-use super::fixture::{SOON, run, set_exported};
+use super::fixture::{SOON, of_delivery, run, set_exported};
 use anyhow::Result;
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::client::{plain_greeting, send_line, wait_closed};
-use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::mesh::federation;
 use fedgate_e2e::istio::{Client, Import};
 use fedgate_e2e::manifest::Service;
@@ -28,9 +27,14 @@ async fn revocation_by_wasm_plugin_closes_open_connections() -> Result<()> {
     open_connections_are_closed("WasmPlugin").await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn revocation_by_dynamic_module_closes_open_connections() -> Result<()> {
+    open_connections_are_closed("DynamicModule").await
+}
+
 async fn open_connections_are_closed(delivery: &str) -> Result<()> {
     let run = run(&format!("revocation-{delivery}"))?;
-    let [alpha, mut beta] = federation(&run, ["alpha", "beta"], &MeshOptions::default()).await?;
+    let [alpha, mut beta] = federation(&run, ["alpha", "beta"], &of_delivery(delivery)).await?;
     beta.cluster.restart_with(&[("FEDGATE_DELIVERY", delivery)]).await?;
     let address = beta.cluster.addresses().node;
     let backends = [

@@ -1,7 +1,7 @@
 //! Someone deletes the objects that protect the gateway: it becomes a black hole, never an open
 //! door, and the controller restores them.
 
-use super::fixture::{Pair, run};
+use super::fixture::{Pair, of_delivery, run};
 use anyhow::Result;
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 
@@ -48,7 +48,7 @@ async fn without_its_filter_the_gateway_is_a_black_hole() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_wasm_plugin_the_gateway_is_a_black_hole() -> Result<()> {
     let run = run("tampering-plugin")?;
-    let mut pair = Pair::start(&run).await?;
+    let mut pair = Pair::start_with(&run, &of_delivery("WasmPlugin")).await?;
     pair.beta.cluster.restart_with(&[("FEDGATE_DELIVERY", "WasmPlugin")]).await?;
     let plugin = of_gateway("extensions.istio.io/v1alpha1", "WasmPlugin", "fedgate");
     pair.beta.cluster.objects().wait_present(plugin).await?;

@@ -1,7 +1,7 @@
 //! An upgrade from one build to the next under load. The next build's module differs only by a
 //! custom section, which makes it another file.
 
-use super::fixture::{Pair, run};
+use super::fixture::{Pair, of_delivery, run};
 use super::load::Load;
 use anyhow::{Result, ensure};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
@@ -19,7 +19,7 @@ const SECTION: &[u8] = b"\x00\x05\x04next";
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_and_gateways_are_rolled_under_load() -> Result<()> {
     let run = run("upgrade")?;
-    let mut pair = Pair::start(&run).await?;
+    let mut pair = Pair::start_with(&run, &of_delivery("EnvoyFilter")).await?;
     pair.alpha.cluster.restart_with(&[("FEDGATE_CONNECTION_LIFETIME", "2s")]).await?;
     pair.beta.start_gateway().await?;
     let client = pair.client().await?;

@@ -14,6 +14,7 @@ macro_rules! eprintln {
 mod ask;
 mod check;
 mod controller;
+mod copy_filter;
 mod crd;
 mod explain;
 mod keygen;
@@ -74,6 +75,11 @@ enum Command {
     /// Generate the key that signs requests for metadata
     #[command(after_help = "Example:\n  fedgate keygen --out authn.key")]
     Keygen(keygen::Keygen),
+    /// Copy the native filter into a folder, from which the gateway loads it
+    #[command(
+        after_help = "Example:\n  fedgate copy-filter /etc/fedgate/filter\n\nThe chart runs it in the gateway's Pod before Envoy starts (delivery: DynamicModule)."
+    )]
+    CopyFilter(copy_filter::CopyFilter),
     /// Delete everything that the controller has written to a Kubernetes cluster, and nothing else
     #[command(
         after_help = "Example:\n  fedgate uninstall --context alpha\n\nA controller that runs stops writing; stop it within ten seconds after this has ended, or it begins anew.\nExits with 1 when something could not be deleted."
@@ -154,6 +160,7 @@ impl Cli {
             Command::Explain(command) => command.run(),
             Command::Table(command) => command.run(),
             Command::Keygen(command) => command.run(),
+            Command::CopyFilter(command) => command.run(),
             Command::Uninstall(command) => command.run(),
             Command::Crd(command) => command.run(),
         };

@@ -152,3 +152,31 @@ fn every_command_has_a_help_text_with_an_example() {
         assert!(output.status.success() && help.contains("Example"), "{command}: {help}");
     }
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "no one reads these files meanwhile")]
+fn copy_filter_copies_a_shared_library_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let [from, to] = ["built.so", "mounted"].map(|name| folder.path().join(name));
+    let copy = || {
+        let output = run(fedgate().arg("copy-filter").arg(&to).arg("--from").arg(&from));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), error)
+    };
+    let fails = |expected: &str| {
+        let (status, error) = copy();
+        assert!(status == Some(1) && error.contains(expected), "{status:?}: {error}");
+    };
+    fails("built.so: put the native filter beside the fedgate program");
+    std::fs::write(&from, "#!/bin/sh").unwrap();
+    fails("built.so: expected a shared library");
+    let library = b"\x7fELF and more";
+    std::fs::write(&from, library).unwrap();
+    fails("name a folder that exists");
+    std::fs::create_dir(&to).unwrap();
+    std::fs::write(to.join("libfedgate_filter_native.so"), "the previous one").unwrap();
+    assert_eq!(copy(), (Some(0), String::new()));
+    let files = std::fs::read_dir(&to).unwrap().map(|file| file.unwrap().path());
+    let files: Vec<_> = files.map(|file| std::fs::read(file).unwrap()).collect();
+    assert_eq!(files, [library]);
+}

@@ -13,7 +13,7 @@ use fedgate_federation::document::{ClusterUuid, Network};
 use fedgate_federation::knowledge::Times as KnowledgeTimes;
 use fedgate_process::filter_module;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
@@ -69,7 +69,11 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         advertise: section.list("advertise", advertised),
         admin: section.or("admin", loopback(0), loopback_address),
         filter,
-        filter_module: section.or("filterModule", default_module(filter), path(dir)),
+        filter_module: section.or(
+            "filterModule",
+            filter_module::default_path(filter.file_name()),
+            path(dir),
+        ),
         access_log: section.optional("accessLog", path(dir)),
         open_files: section.optional("openFiles", open_files),
         health_name: section.or("healthName", true, yaml::boolean),
@@ -89,13 +93,6 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
     }
     section.finish();
     gateway
-}
-
-fn default_module(filter: FilterKind) -> PathBuf {
-    match filter {
-        FilterKind::ProxyWasm => filter_module::default_path(),
-        FilterKind::Native => filter_module::default_native_path(),
-    }
 }
 
 fn egress(section: Section<'_>) -> Egress {

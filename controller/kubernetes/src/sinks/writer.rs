@@ -62,7 +62,7 @@ pub(crate) struct Writer {
     pub client: Client,
     /// The existing objects.
     pub outputs: Arc<Outputs>,
-    /// The filter that ships with this program; `None` if the operator provides it.
+    /// The filter that ships with this program; `None` if the gateway gets it in another way.
     pub module: Option<Module>,
     /// The gateway's Pods.
     pub pods: Watched<GatewayPod>,
@@ -251,9 +251,7 @@ impl Writer {
     fn shipping(&self, pass: &mut Pass) -> Shipping {
         let (settings, now) = (&self.settings, Timestamp::now());
         let Some(own) = &self.module else {
-            return Shipping::by_operator(
-                settings.gateway.filter_module.as_deref().unwrap_or_default(),
-            );
+            return Shipping::without_controller(settings.gateway.filter_url());
         };
         let key =
             Key { namespace: settings.namespaces.gateway().to_owned(), name: MODULES.to_owned() };

@@ -38,7 +38,13 @@ const EXPECTED: &[Expected] = &[
             "name: fedgate-filter",
             "helm.sh/resource-policy: keep",
         ],
-        &["istio.io/rev:", "FEDGATE_METADATA_PLAIN", "FEDGATE_FILTER_MODULE"],
+        &[
+            "istio.io/rev:",
+            "FEDGATE_METADATA_PLAIN",
+            "FEDGATE_FILTER_MODULE",
+            "copy-filter",
+            "layered_runtime",
+        ],
     ),
     (
         "node-port",
@@ -52,6 +58,19 @@ const EXPECTED: &[Expected] = &[
             "name: registry",
         ],
         &["FEDGATE_METADATA_TLS", "name: fedgate-filter", "type: LoadBalancer"],
+    ),
+    (
+        "dynamic-module",
+        &[("Deployment", 2)],
+        &[
+            "DynamicModule",
+            "copy-filter",
+            "name: registry",
+            "emptyDir:",
+            "dynamic_modules_strip_custom_stat_prefix",
+            "stats_tags",
+        ],
+        &["FEDGATE_FILTER_MODULE", "configMap: {name: fedgate-filter"],
     ),
     (
         "namespaces",

@@ -40,6 +40,10 @@ const WRONG: &[(&str, &[&str])] = &[
         "gateway.filterModule=oci://registry.example/filter",
         &["gateway.filterModule", "delivery=WasmPlugin"],
     ),
+    (
+        "delivery=DynamicModule,gateway.filterModule=oci://registry.example/filter",
+        &["gateway.filterModule", "for delivery=DynamicModule"],
+    ),
     ("gateway.filterModule=filter.wasm", &["/gateway/filterModule"]),
     ("gateway.service.type=ClusterIP", &["/gateway/service/type", "LoadBalancer"]),
     ("gateway.port=70000", &["/gateway/port", "want 65,535"]),

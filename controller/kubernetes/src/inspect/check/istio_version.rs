@@ -3,11 +3,15 @@
 
 use super::facts::Facts;
 use super::report::Check;
+use crate::settings::Delivery;
+use fedgate_envoy::FilterKind;
 
 /// The first Istio whose Envoy (1.37) accepts the gateway's listener.
 const FIRST: Release = Release(1, 29);
 /// The first Istio whose Envoy (1.38) notices that a mounted trust bundle map was replaced.
 const RELOADS_ROOTS: Release = Release(1, 30);
+/// The first Istio whose proxy has dynamic modules, and whose Envoy (1.39) loads the native filter.
+const LOADS_NATIVE: Release = Release(1, 31);
 
 const NAME: &str = "istio-version";
 const TITLE: &str = "this Istio can do what the gateway needs";
@@ -42,7 +46,7 @@ impl Image<'_> {
     }
 }
 
-pub(super) fn check(facts: &Facts) -> Check {
+pub(super) fn check(facts: &Facts, delivery: Delivery) -> Check {
     let pods = facts.pods.iter().flatten();
     let proxies: Vec<_> = pods
         .map(|(name, pod)| Image { object: format!("Pod {name}"), name: pod.proxy.as_deref() })
@@ -60,6 +64,11 @@ pub(super) fn check(facts: &Facts) -> Check {
             image.describe()
         );
         return Check::failed(NAME, TITLE, detail, "upgrade to Istio 1.29 or later");
+    }
+    if let Some(image) = too_old_for(delivery, proxies.iter().chain(&istiods)) {
+        let detail = format!("{}, which cannot run the native filter", image.describe());
+        let hint = "upgrade to Istio 1.31 or later, or set --delivery to EnvoyFilter; until then the gateway refuses all connections";
+        return Check::failed(NAME, TITLE, detail, hint);
     }
     let oldest = oldest(proxies.iter());
     if let Some((_, image)) = oldest.filter(|(release, _)| *release < RELOADS_ROOTS) {
@@ -83,6 +92,17 @@ pub(super) fn check(facts: &Facts) -> Check {
         }
         (None, None) => Check::skipped(NAME, TITLE, "the gateway has no Pod"),
     }
+}
+
+/// The oldest image, if it is too old for the filter of this delivery. It may be istiod's, which
+/// drops what it does not know from an EnvoyFilter.
+fn too_old_for<'a>(
+    delivery: Delivery,
+    images: impl Iterator<Item = &'a Image<'a>>,
+) -> Option<&'a Image<'a>> {
+    let native = delivery.filter() == FilterKind::Native;
+    let (release, image) = oldest(images).filter(|_| native)?;
+    (release < LOADS_NATIVE).then_some(image)
 }
 
 /// The image with the oldest release; ignores those whose tag states none.

@@ -25,7 +25,7 @@ pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
         };
     let istiods = facts.mesh.istiods.as_deref().unwrap_or_default();
     let checks = vec![
-        istio_version::check(facts),
+        istio_version::check(facts, snapshot.record.namespaces.delivery),
         of_config("mesh-trust-domain", TRUST_DOMAIN, &|config| trust_domain(config, snapshot)),
         of_config("outbound-policy", OUTBOUND, &outbound),
         of_istiods("gateway-clusters", CLUSTERS, &clusters),

@@ -111,6 +111,14 @@ fn assert_only(report: &Report, outcome: CheckOutcome, name: &str, words: &[&str
     assert!(words.iter().all(|word| text.contains(word)), "{text}");
 }
 
+/// The outcome and the detail of the check with this name.
+#[track_caller]
+fn found(report: &Report, name: &str) -> (CheckOutcome, String) {
+    let mut checks = report.sections.iter().flat_map(|section| &section.checks);
+    let check = checks.find(|check| check.name == name).unwrap();
+    (check.outcome, check.detail.clone())
+}
+
 fn nothing<T>(_: &mut T) {}
 
 #[test]

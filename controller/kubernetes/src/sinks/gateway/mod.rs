@@ -1,7 +1,7 @@
 //! The gateway's objects: its trust bundle, its table, its listener (`server`), and the patches
 //! that make the listener use both (`patches`).
 //!
-//! The filter's module comes in a ConfigMap (`shipping`). The table has an object of its own, so a
+//! The filter's module comes in a ConfigMap (`shipping`), except the native one. The table has an object of its own, so a
 //! new table does not change the listener, and no connection drains.
 //!
 //! All of them belong to the controller, and none to the chart. They refer to each other by names,
@@ -95,12 +95,12 @@ pub(crate) fn too_large(size: usize, cluster: ObjectRef) -> Finding {
 
 /// Returns true for the gateway's objects that must not be deleted, even while they are not wanted.
 pub(crate) fn keeps(kind: Kind, name: &str, delivery: Delivery) -> bool {
+    if (kind, name) == table_object(delivery) {
+        return true;
+    }
     match kind {
         Kind::ConfigMap => name == TRUST_BUNDLE,
-        Kind::EnvoyFilter => {
-            name == LISTENER || (name == TABLE && delivery == Delivery::EnvoyFilter)
-        }
-        Kind::WasmPlugin => name == PLUGIN && delivery == Delivery::WasmPlugin,
+        Kind::EnvoyFilter => name == LISTENER,
         Kind::Gateway => name == GATEWAY,
         Kind::VirtualService | Kind::ServiceEntry => name == BLACK_HOLE,
         _ => false,
@@ -137,10 +137,14 @@ impl Objects<'_> {
     /// The object with the table, and its size in bytes.
     fn table(&self, table: &Table) -> (Desired, usize) {
         let configuration = write_configuration(table, Options::default());
-        let desired = match self.settings.namespaces.delivery {
-            Delivery::EnvoyFilter => {
-                let extension =
-                    filter::extension_of(json!(configuration).to_string(), self.shipping.path());
+        let delivery = self.settings.namespaces.delivery;
+        let desired = match delivery {
+            Delivery::EnvoyFilter | Delivery::DynamicModule => {
+                let extension = filter::extension_of(
+                    delivery.filter(),
+                    json!(configuration).to_string(),
+                    self.shipping.path(),
+                );
                 let patch = json!({
                     "applyTo": "EXTENSION_CONFIG",
                     "match": { "context": "GATEWAY" },
@@ -180,7 +184,7 @@ impl Objects<'_> {
 /// The object that holds the table in this way of delivery.
 pub(crate) fn table_object(delivery: Delivery) -> (Kind, &'static str) {
     match delivery {
-        Delivery::EnvoyFilter => (Kind::EnvoyFilter, TABLE),
+        Delivery::EnvoyFilter | Delivery::DynamicModule => (Kind::EnvoyFilter, TABLE),
         Delivery::WasmPlugin => (Kind::WasmPlugin, PLUGIN),
     }
 }
@@ -224,7 +228,7 @@ mod tests {
     const WEB: &str = "web.shop.svc.alpha.example:80";
 
     fn shipped() -> Shipping {
-        Shipping::by_operator("file:///etc/fedgate/filter/sample.wasm")
+        Shipping::without_controller("file:///etc/fedgate/filter/sample.wasm".into())
     }
 
     #[test]
@@ -265,11 +269,9 @@ mod tests {
 
     /// The filter must not run before it knows that the chain passes TLS through.
     #[test]
-    fn passthrough_is_marked_before_the_filter_in_both_deliveries() {
-        for (flags, filters) in
-            [(["--passthrough"].as_slice(), 1), (&["--passthrough", "--delivery", "WasmPlugin"], 0)]
-        {
-            let made = made(flags, &[WEB]);
+    fn passthrough_is_marked_before_the_filter_in_each_delivery() {
+        for (delivery, filters) in [("EnvoyFilter", 1), ("WasmPlugin", 0), ("DynamicModule", 1)] {
+            let made = made(&["--passthrough", "--delivery", delivery], &[WEB]);
             let patches = listener(&made)["configPatches"].as_array().unwrap().clone();
             let chain = |patch: &&Value| {
                 patch["match"]["listener"]["filterChain"]["applicationProtocols"].is_string()
@@ -286,20 +288,50 @@ mod tests {
     }
 
     /// The filter reads the client from what the listener provides, and pauses in front of a
-    /// tcp_proxy that must not stop reading.
+    /// tcp_proxy that must not stop reading. Envoy itself tells a dynamic module who the client is.
     #[test]
-    fn the_listener_has_what_the_filter_needs_in_both_deliveries() {
-        for flags in [[].as_slice(), &["--delivery", "WasmPlugin"]] {
-            let text = listener(&made(flags, &[])).to_string();
-            for needed in [
-                "on_downstream_tls_handshake",
-                "%DOWNSTREAM_PEER_URI_SAN%",
-                "max_early_data_bytes",
-                "trust_bundles",
-            ] {
+    fn the_listener_has_what_the_filter_needs_in_each_delivery() {
+        for delivery in ["EnvoyFilter", "WasmPlugin", "DynamicModule"] {
+            let text = listener(&made(&["--delivery", delivery], &[])).to_string();
+            for needed in ["max_early_data_bytes", "trust_bundles"] {
                 assert!(text.contains(needed), "{needed}: {text}");
             }
+            let recorded = text.contains("on_downstream_tls_handshake");
+            assert_eq!(recorded, delivery != "DynamicModule", "{text}");
         }
+    }
+
+    /// The listener asks by name and type. The type of the other filter would be refused.
+    #[test]
+    fn the_listener_asks_for_the_filter_that_the_table_object_has() {
+        let mut names = BTreeSet::new();
+        for delivery in ["EnvoyFilter", "DynamicModule"] {
+            let made = made(&["--delivery", delivery], &[]);
+            let patches = listener(&made)["configPatches"].as_array().unwrap();
+            let values = patches.iter().map(|patch| &patch["patch"]["value"]);
+            let mut asked = values.filter(|value| value["config_discovery"].is_object());
+            let table = &made[&(Kind::EnvoyFilter, TABLE.to_owned())]["configPatches"][0];
+            let (asked, extension) = (asked.next().unwrap(), &table["patch"]["value"]);
+            assert_eq!(asked["name"], extension["name"]);
+            let types = &asked["config_discovery"]["type_urls"];
+            assert_eq!(*types, json!([extension["typed_config"]["@type"]]));
+            names.insert(asked["name"].to_string());
+        }
+        assert_eq!(names.len(), 2, "an Envoy can change from one to the other: {names:?}");
+    }
+
+    #[test]
+    fn the_native_filter_gets_its_table_and_its_path() {
+        let made = made(&["--delivery", "DynamicModule"], &[]);
+        assert!(!made.keys().any(|(kind, name)| *kind == Kind::WasmPlugin || name == "fedgate"));
+        let table = &made[&(Kind::EnvoyFilter, TABLE.to_owned())]["configPatches"][0];
+        assert_eq!(table["applyTo"], "EXTENSION_CONFIG");
+        let filter = &table["patch"]["value"]["typed_config"];
+        let file = &filter["dynamic_module_config"]["module"]["local"]["filename"];
+        assert_eq!(*file, "/etc/fedgate/filter/sample.wasm");
+        let configuration = filter["filter_config"]["value"].as_str().unwrap();
+        let read = fedgate_core::read_configuration(configuration.as_bytes()).unwrap();
+        assert_eq!(read.0.generation(), 1);
     }
 
     #[test]

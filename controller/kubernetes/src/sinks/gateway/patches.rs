@@ -22,7 +22,7 @@ const ENDPOINT_ATTEMPTS: u32 = 20;
 /// (`builtAutoPassthroughFilterChains`).
 const PASSED_THROUGH: &str = "istio,istio-peer-exchange,istio-http/1.0,istio-http/1.1,istio-h2";
 
-/// The filter comes from istiod.
+/// A configuration that comes from istiod.
 fn ads() -> Value {
     json!({ "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" })
 }
@@ -32,14 +32,11 @@ impl Objects<'_> {
     /// its trust domain, sessions are not resumed, the filter runs before tcp_proxy, and tcp_proxy
     /// waits for it.
     pub(super) fn patches(&self) -> Desired {
-        let mut patches = vec![
-            self.transport_socket(),
-            self.unread_timeout(),
-            self.inserted(listener::peer_uri_sans()),
-        ];
-        if self.settings.namespaces.delivery == Delivery::EnvoyFilter {
-            patches.push(self.inserted(filter::placeholder(ads())));
+        let mut patches = vec![self.transport_socket(), self.unread_timeout()];
+        if self.settings.namespaces.delivery.filter().needs_recorded_identity() {
+            patches.push(self.inserted(listener::peer_uri_sans()));
         }
+        patches.extend(self.filter().map(|filter| self.inserted(filter)));
         patches.push(self.waiting_tcp_proxy());
         if self.settings.gateway.access_log {
             patches.push(self.access_log());
@@ -51,6 +48,13 @@ impl Objects<'_> {
             patches.extend(self.passthrough());
         }
         self.envoy_filter(LISTENER, patches)
+    }
+
+    /// The filter's entry in a chain; `None` for a WasmPlugin, for which istiod adds it.
+    fn filter(&self) -> Option<Value> {
+        let delivery = self.settings.namespaces.delivery;
+        let inserted = delivery != Delivery::WasmPlugin;
+        inserted.then(|| filter::placeholder(delivery.filter(), ads()))
     }
 
     fn transport_socket(&self) -> Value {
@@ -71,11 +75,9 @@ impl Objects<'_> {
             json!({ "applicationProtocols": PASSED_THROUGH, "filter": { "name": TCP_PROXY } });
         let chain = json!({ "applicationProtocols": PASSED_THROUGH });
         let mut patches = Vec::new();
-        if self.settings.namespaces.delivery == Delivery::EnvoyFilter {
-            let filter = filter::placeholder(ads());
+        if let Some(filter) = self.filter() {
             patches.push(on_chain(GATEWAY, &tcp_proxy, "NETWORK_FILTER", "INSERT_BEFORE", &filter));
         }
-        // A WasmPlugin has already added the filter.
         patches.push(on_chain(
             GATEWAY,
             &chain,

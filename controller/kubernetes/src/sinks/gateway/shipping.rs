@@ -25,7 +25,7 @@ const MOUNTED: SignedDuration = SignedDuration::from_mins(10);
 pub(crate) struct Shipping {
     /// The URL in the gateway of the module that the table must name.
     pub(crate) url: String,
-    /// The ConfigMap; `None` if the operator provides the module.
+    /// The ConfigMap; `None` if the gateway gets the module in another way.
     pub(super) config_map: Option<Desired>,
     /// Whether the ConfigMap loses a module, so that the table has to be written first.
     pub(crate) drops: bool,
@@ -36,9 +36,9 @@ pub(crate) struct Shipping {
 }
 
 impl Shipping {
-    /// For a module that the gateway already has, at this URL.
-    pub(crate) fn by_operator(url: &str) -> Self {
-        Self { url: url.to_owned(), config_map: None, drops: false, held_back: None, again: None }
+    /// For a module that the gateway gets without the controller, at this URL.
+    pub(crate) fn without_controller(url: String) -> Self {
+        Self { url, config_map: None, drops: false, held_back: None, again: None }
     }
 
     /// For the module that ships with this program.

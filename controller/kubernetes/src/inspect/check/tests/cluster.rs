@@ -1,8 +1,8 @@
 //! Tests the checks of what this cluster offers to its peers.
 
-use super::{assert_only, changed, nothing};
+use super::{assert_only, changed, found, nothing};
 use crate::identity::ClusterIdentity;
-use crate::inspect::check::{CheckOutcome, Report, cluster};
+use crate::inspect::check::{CheckOutcome, cluster};
 use crate::sample::{NAMESPACE, Sample, keyed, read};
 use crate::sources::{self, Observed, service};
 use fedgate_exchange::loopback::{Leaf, TestCa};
@@ -72,13 +72,7 @@ fn the_certificate_of_the_metadata_endpoint() {
             nothing,
         )
     };
-    let line = |report: &Report| {
-        let mut checks = report.sections.iter().flat_map(|section| &section.checks);
-        checks
-            .find(|check| check.name == "metadata-certificate")
-            .map(|check| (check.outcome, check.detail.clone()))
-    };
-    let (outcome, detail) = line(&report(Some(ca.leaf()))).unwrap();
+    let (outcome, detail) = found(&report(Some(ca.leaf())), "metadata-certificate");
     assert!(outcome == CheckOutcome::Ok && detail.contains("valid until"), "{detail}");
     assert_only(
         &report(Some(ca.expired_leaf())),
@@ -92,7 +86,7 @@ fn the_certificate_of_the_metadata_endpoint() {
         "metadata-certificate",
         &["names no host"],
     );
-    let (outcome, detail) = line(&report(None)).unwrap();
+    let (outcome, detail) = found(&report(None), "metadata-certificate");
     assert!(outcome == CheckOutcome::Skipped && detail.contains("plain HTTP"), "{detail}");
 }
 
@@ -115,17 +109,11 @@ fn the_certificate_of_the_gateway() {
             nothing,
         )
     };
-    let line = |report: &Report| {
-        let mut checks = report.sections.iter().flat_map(|section| &section.checks);
-        checks
-            .find(|check| check.name == "gateway-certificate")
-            .map(|check| (check.outcome, check.detail.clone()))
-    };
     let uri = "spiffe://alpha.example/ns/fedgate-system/sa/fedgate-gateway";
     let now = Sample::healthy().now;
     let lasting = |hours: i64| ca.workload(&[uri], now - 24.hours(), now + hours.hours());
     let good = report(Some(lasting(24)));
-    let (outcome, detail) = line(&good).unwrap();
+    let (outcome, detail) = found(&good, "gateway-certificate");
     assert!(outcome == CheckOutcome::Ok && detail.contains("valid until 2027-01-16"), "{detail}");
     assert_only(
         &report(Some(lasting(-1))),
@@ -145,7 +133,7 @@ fn the_certificate_of_the_gateway() {
         "gateway-certificate",
         &["has signed it"],
     );
-    let (outcome, detail) = line(&report(None)).unwrap();
+    let (outcome, detail) = found(&report(None), "gateway-certificate");
     assert!(outcome == CheckOutcome::Skipped && detail.contains("has seen none yet"), "{detail}");
 }
 
@@ -158,10 +146,7 @@ fn the_trust_domain_cluster_local_fails() {
         },
         nothing,
     );
-    let mut checks = report.sections.iter().flat_map(|section| &section.checks);
-    assert!(
-        checks.any(|check| check.name == "trust-domain" && check.outcome == CheckOutcome::Failed)
-    );
+    assert_eq!(found(&report, "trust-domain").0, CheckOutcome::Failed);
 }
 
 #[test]

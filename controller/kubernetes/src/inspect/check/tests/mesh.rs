@@ -1,10 +1,12 @@
 //! Tests the checks of the mesh.
 
-use super::{assert_only, changed, facts, nothing};
+use super::{assert_only, changed, facts, found, nothing};
 use crate::inspect::check::facts::{AmbientClients, Pod};
 use crate::inspect::check::{CheckOutcome, Report, judge};
 use crate::sample::Sample;
+use crate::settings::Delivery;
 use fedgate_federation::bundle::{Root, roots_to_pem};
+use fedgate_federation::federate::Published;
 use serde_json::{Value, json};
 
 fn config(path: &str, value: Value) -> Report {
@@ -39,13 +41,6 @@ fn proxies(images: [Option<&str>; 2]) -> Report {
     })
 }
 
-/// The outcome and the detail of the check of Istio's release.
-fn istio_version(report: &Report) -> (CheckOutcome, String) {
-    let mut checks = report.sections.iter().flat_map(|section| &section.checks);
-    let check = checks.find(|check| check.name == "istio-version").unwrap();
-    (check.outcome, check.detail.clone())
-}
-
 #[test]
 fn istio_before_1_29_fails() {
     let report = proxies([Some("1.29.2"), Some("1.28.4")]);
@@ -70,16 +65,44 @@ fn a_gateway_of_istio_1_29_gets_a_warning_about_changed_roots() {
         &["Pod gateway-2", "1.29.2", "does not notice changed roots", "rollout restart"],
     );
     let unknown_too = proxies([None, Some("1.29.2")]);
-    assert_eq!(istio_version(&unknown_too).0, CheckOutcome::Warning);
+    assert_eq!(found(&unknown_too, "istio-version").0, CheckOutcome::Warning);
     // istiod alone may still be 1.29: the gateway's Envoy counts.
     let report = proxies([Some("1.30.0"), Some("1.31.1")]);
-    assert_eq!(istio_version(&report), (CheckOutcome::Ok, "1.30".to_owned()));
+    assert_eq!(found(&report, "istio-version"), (CheckOutcome::Ok, "1.30".to_owned()));
+}
+
+#[test]
+fn the_native_filter_needs_istio_1_31() {
+    let report = |proxy: &str, istiod: &str| {
+        let native = |sample: &mut Sample| {
+            sample.settings.namespaces.delivery = Delivery::DynamicModule;
+            sample.write(&Published::default());
+        };
+        changed(native, |facts| {
+            let image = format!("docker.io/istio/pilot:{istiod}");
+            facts.mesh.istiods.as_mut().unwrap()[0].image = image;
+            let pod = facts.pods.as_mut().unwrap().get_mut("gateway-1").unwrap();
+            pod.proxy = Some(format!("docker.io/istio/proxyv2:{proxy}"));
+        })
+    };
+    for (report, object) in [
+        (report("1.30.2", "1.31.0"), "Pod gateway-1 has"),
+        (report("1.31.0", "1.30.2"), "Deployment istiod has"),
+    ] {
+        let words = [object, "1.30.2", "native", "upgrade to Istio 1.31"];
+        assert_only(&report, CheckOutcome::Failed, "istio-version", &words);
+    }
+    let new = report("1.31.0", "1.32-alpha.0");
+    assert_eq!(found(&new, "istio-version"), (CheckOutcome::Ok, "1.31".to_owned()));
+    // A proxy-wasm filter runs on both.
+    let older = proxies([Some("1.30.0"), Some("1.30.0")]);
+    assert_eq!(found(&older, "istio-version").0, CheckOutcome::Ok);
 }
 
 #[test]
 fn a_gateway_of_unknown_release_is_skipped() {
     let unknown = |report: &Report, expected: &str| {
-        let (outcome, detail) = istio_version(report);
+        let (outcome, detail) = found(report, "istio-version");
         assert!(outcome == CheckOutcome::Skipped && detail.contains(expected), "{detail}");
     };
     unknown(&proxies([Some("1.30.0"), Some("latest")]), "Pod gateway-2 has docker.io/istio");
