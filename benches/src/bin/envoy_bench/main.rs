@@ -189,8 +189,10 @@ fn measure(cli: &Cli, cores: &Cores, folder: &Path) -> Result<Results> {
         let mut contest = Contest::start(world, variants, &operations, &programs, &place, cores)?;
         step(&format!("{rows} rows: measuring connections"));
         contest.run(run.plan)?;
-        step(&format!("{rows} rows: changing the table"));
-        contest.update()?;
+        if rows == run.one_size || !cli.short {
+            step(&format!("{rows} rows: changing the table"));
+            contest.update()?;
+        }
         if rows == run.one_size {
             step(&format!("{rows} rows: adding workers"));
             contest.add_workers(cores)?;

@@ -95,3 +95,20 @@ impl Operation {
         self != Self::NotGranted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The gateways take turns forwards in even rounds, and backwards in odd ones.
+    #[test]
+    fn each_order_of_the_gateways_comes_equally_often() {
+        for operation in [Operation::Connection, Operation::Unknown, Operation::Bulk] {
+            assert!(operation.is_in(0), "{operation:?} has no warm-up");
+            let rounds = (1..=20).filter(|&round| operation.is_in(round));
+            let (odd, even): (Vec<_>, Vec<_>) = rounds.partition(|round| round % 2 == 1);
+            assert_eq!(odd.len(), even.len(), "{operation:?}");
+            assert!(odd.len() >= 5, "{operation:?}: {odd:?}");
+        }
+    }
+}
