@@ -225,9 +225,7 @@ impl Host for Envoy {
     fn identity(&self) -> Option<Identity> {
         let names = self
             .acting(|known| known.handshake_finished.get().then(|| known.handle.joined_uri_sans()));
-        // A SPIFFE ID is ASCII only, so a name with a replacement character is refused.
-        let uri_san = names??.map(|names| String::from_utf8_lossy(&names).into_owned());
-        Some(Identity { uri_san })
+        Some(Identity { uri_san: names??.map(Identity::text) })
     }
 
     fn set_filter_state(&self, key: &str, value: &[u8]) -> Result<(), Status> {

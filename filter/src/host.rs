@@ -56,6 +56,14 @@ pub struct Identity {
     pub uri_san: Option<String>,
 }
 
+impl Identity {
+    /// A name as text. A SPIFFE ID is ASCII only, so what is not UTF-8 is replaced by a text that
+    /// is refused.
+    pub fn text(name: Vec<u8>) -> String {
+        String::from_utf8(name).unwrap_or_else(|_| "\u{fffd}".to_owned())
+    }
+}
+
 /// The proxy, as a connection's life cycle sees it.
 pub trait Host {
     /// Switches to another connection until the filter returns; `false` if it does not exist.

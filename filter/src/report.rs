@@ -33,7 +33,7 @@ pub(crate) const NO_ROUTE: &str = "no_route";
 
 /// Reports on the connection that the host acts for. `outcome` is the word for the log line.
 pub(crate) fn report(host: &impl Host, outcome: &str, record: &Record<'_>) {
-    let service = record.service.map(ServiceName::to_string);
+    let service = record.service.map(ServiceName::text);
     let generation = record.generation.map(|generation| generation.to_string());
     let fields = [
         ("wasm.fedgate.outcome", Some(record.outcome.word())),

@@ -50,8 +50,7 @@ impl<H: Host> Stream<H> {
         let server_name = gateway.host.server_name().unwrap_or_default();
         // A name that is not UTF-8 cannot be one of ours: no SNI contains the replacement
         // character.
-        let server_name = String::from_utf8_lossy(&server_name);
-        let sni = Sni::parse(&server_name);
+        let sni = Sni::parse(std::str::from_utf8(&server_name).unwrap_or("\u{fffd}"));
         let Some(configuration) = gateway.configuration() else {
             let service = sni.ok().map(|sni| sni.service());
             return gateway.refuse_early(Reason::NoTable, service.as_ref(), None);

@@ -37,15 +37,18 @@ pub(super) fn packed_length(letters: usize) -> usize {
 
 /// Packs letters, two bytes per three letters.
 pub(super) fn pack(letters: &[u8]) -> impl Iterator<Item = u8> {
-    letters.chunks(3).flat_map(|three| {
-        let letter = |index| three.get(index).copied().map_or(0, u16::from);
-        ((letter(0) * BASE + letter(1)) * BASE + letter(2)).to_be_bytes()
-    })
+    letters.chunks(3).flat_map(pack_three)
 }
 
-/// Unpacks letters, including the zeros that pad the last group.
-pub(super) fn unpack(packed: &[u8]) -> impl Iterator<Item = u8> {
-    packed.as_chunks::<2>().0.iter().flat_map(|two| {
+fn pack_three(three: &[u8]) -> [u8; 2] {
+    let letter = |index| three.get(index).copied().map_or(0, u16::from);
+    ((letter(0) * BASE + letter(1)) * BASE + letter(2)).to_be_bytes()
+}
+
+/// Unpacks letters, three at a time, including the zeros that pad the last group. (On the hot path
+/// two nested loops take half the time of one over a flattened iterator.)
+pub(super) fn unpack(packed: &[u8]) -> impl Iterator<Item = [u8; 3]> {
+    packed.as_chunks::<2>().0.iter().map(|two| {
         let number = u16::from_be_bytes(*two);
         [number / BASE / BASE, number / BASE % BASE, number % BASE].map(|letter| letter as u8)
     })
@@ -66,10 +69,10 @@ impl Letters {
             *slot = letter_of(character)?;
         }
         let Self { letters, packed, .. } = &mut new;
-        packed
-            .iter_mut()
-            .zip(pack(letters.get(..text.len())?))
-            .for_each(|(slot, byte)| *slot = byte);
+        let groups = letters.get(..text.len())?.chunks(3);
+        for (slot, three) in packed.as_chunks_mut::<2>().0.iter_mut().zip(groups) {
+            *slot = pack_three(three);
+        }
         Some(new)
     }
 
@@ -108,7 +111,7 @@ mod tests {
         #[test]
         fn packing_round_trips(text in "[a-z0-9._-]{0,40}") {
             let letters = Letters::new(text.as_bytes()).unwrap();
-            let back: Vec<u8> = unpack(letters.packed()).collect();
+            let back: Vec<u8> = unpack(letters.packed()).flatten().collect();
             proptest::prop_assert_eq!(&back[..text.len()], letters.as_slice());
             proptest::prop_assert!(back[text.len()..].iter().all(|&letter| letter == 0));
             proptest::prop_assert_eq!(letters.packed().len(), packed_length(text.len()));

@@ -69,12 +69,12 @@ impl<'t> Row<'t> {
 
     /// The key's letters after those it shares with the row before.
     pub(super) fn own(&self) -> impl Iterator<Item = u8> {
-        unpack(self.packed).take(self.own)
+        unpack(self.packed).flatten().take(self.own)
     }
 
     /// Returns true if the letters are padded with zeros only.
     pub(super) fn is_padded_with_zeros(&self) -> bool {
-        unpack(self.packed).skip(self.own).all(|letter| letter == 0)
+        unpack(self.packed).flatten().skip(self.own).all(|letter| letter == 0)
     }
 
     /// Compares the key of this row, the first of its block, with `key`.
@@ -85,11 +85,17 @@ impl<'t> Row<'t> {
     /// Compares the row's own letters with `wanted`; also returns how many of them match.
     fn compare_own(&self, wanted: &[u8]) -> (usize, Ordering) {
         let mut same = 0;
-        for letter in self.own() {
-            match wanted.get(same) {
-                Some(other) if *other == letter => same += 1,
-                Some(other) => return (same, letter.cmp(other)),
-                None => return (same, Ordering::Greater),
+        for three in unpack(self.packed) {
+            for letter in three {
+                // The rest is padding.
+                if same == self.own {
+                    break;
+                }
+                match wanted.get(same) {
+                    Some(other) if *other == letter => same += 1,
+                    Some(other) => return (same, letter.cmp(other)),
+                    None => return (same, Ordering::Greater),
+                }
             }
         }
         (same, same.cmp(&wanted.len()))

@@ -51,6 +51,8 @@ pub(super) struct FakeConnection {
     /// The module's object.
     pub(super) module: Cell<*const c_void>,
     pub(super) lent: RefCell<Vec<Box<[u8]>>>,
+    /// The functions that the module has called, in order.
+    pub(super) calls: RefCell<Vec<&'static str>>,
 }
 
 impl FakeConnection {
@@ -73,10 +75,11 @@ impl FakeConnection {
 }
 
 /// The connection of a call, which takes back what the call before has lent.
-fn connection<'a>(filter: *mut c_void) -> &'a FakeConnection {
+fn connection<'a>(filter: *mut c_void, call: &'static str) -> &'a FakeConnection {
     // SAFETY: the tests pass pointers of connections that they hold.
     let connection = unsafe { &*filter.cast::<FakeConnection>() };
     connection.take_back();
+    connection.calls.borrow_mut().push(call);
     connection
 }
 
@@ -110,7 +113,7 @@ extern "C" fn envoy_dynamic_module_callback_network_filter_get_requested_server_
     filter: *mut c_void,
     name: *mut Buffer,
 ) -> bool {
-    let connection = connection(filter);
+    let connection = connection(filter, "get_requested_server_name");
     if connection.reenters.take() {
         envoy_dynamic_module_on_network_filter_read(filter, connection.module.get(), 1, false);
     }
@@ -123,7 +126,7 @@ extern "C" fn envoy_dynamic_module_callback_network_filter_get_requested_server_
 extern "C" fn envoy_dynamic_module_callback_network_filter_get_ssl_uri_sans_size(
     filter: *mut c_void,
 ) -> usize {
-    connection(filter).uri_sans.len()
+    connection(filter, "get_ssl_uri_sans_size").uri_sans.len()
 }
 
 #[unsafe(no_mangle)]
@@ -131,7 +134,7 @@ extern "C" fn envoy_dynamic_module_callback_network_filter_get_ssl_uri_sans(
     filter: *mut c_void,
     names: *mut Buffer,
 ) -> bool {
-    let connection = connection(filter);
+    let connection = connection(filter, "get_ssl_uri_sans");
     for (index, name) in connection.uri_sans.iter().enumerate() {
         // SAFETY: the module passes an array of the size that it was told.
         unsafe { *names.add(index) = connection.lend(name) };
@@ -145,7 +148,7 @@ extern "C" fn envoy_dynamic_module_callback_network_get_filter_state_bytes(
     key: Buffer,
     value: *mut Buffer,
 ) -> bool {
-    let connection = connection(filter);
+    let connection = connection(filter, "get_filter_state_bytes");
     let found = connection.filter_state.borrow().get(&text(key)).cloned();
     // SAFETY: the module passes a variable of its own.
     unsafe { *value = found.as_deref().map_or(Buffer::EMPTY, |found| connection.lend(found)) };
@@ -158,7 +161,10 @@ extern "C" fn envoy_dynamic_module_callback_network_set_filter_state_bytes(
     key: Buffer,
     value: Buffer,
 ) -> bool {
-    connection(filter).filter_state.borrow_mut().insert(text(key), text(value));
+    connection(filter, "set_filter_state_bytes")
+        .filter_state
+        .borrow_mut()
+        .insert(text(key), text(value));
     true
 }
 
@@ -169,13 +175,13 @@ extern "C" fn envoy_dynamic_module_callback_network_set_filter_state_typed(
     value: Buffer,
 ) -> bool {
     assert_eq!(text(key), "envoy.tcp_proxy.cluster");
-    connection(filter).cluster.replace(Some(text(value)));
+    connection(filter, "set_filter_state_typed").cluster.replace(Some(text(value)));
     true
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_callback_network_filter_continue_reading(filter: *mut c_void) {
-    connection(filter).continued.set(true);
+    connection(filter, "continue_reading").continued.set(true);
 }
 
 #[unsafe(no_mangle)]
@@ -185,7 +191,7 @@ extern "C" fn envoy_dynamic_module_callback_network_filter_close_with_details(
     details: Buffer,
 ) {
     assert_eq!(kind, CLOSE_WITHOUT_FLUSH);
-    let connection = connection(filter);
+    let connection = connection(filter, "close_with_details");
     // Envoy closes and reports once.
     if connection.closed.borrow().is_none() {
         connection.closed.replace(Some(text(details)));
@@ -203,7 +209,7 @@ extern "C" fn envoy_dynamic_module_callback_network_filter_increment_counter(
     _counter: usize,
     by: u64,
 ) -> u32 {
-    let counted = &connection(filter).counted;
+    let counted = &connection(filter, "increment_counter").counted;
     counted.set(counted.get() + by);
     0
 }
@@ -249,7 +255,7 @@ extern "C" fn envoy_dynamic_module_callback_network_filter_config_set_gauge(
 extern "C" fn envoy_dynamic_module_callback_network_filter_scheduler_new(
     filter: *mut c_void,
 ) -> *mut c_void {
-    Arc::into_raw(Arc::clone(&connection(filter).woken)).cast_mut().cast()
+    Arc::into_raw(Arc::clone(&connection(filter, "scheduler_new").woken)).cast_mut().cast()
 }
 
 #[unsafe(no_mangle)]

@@ -179,6 +179,36 @@ fn a_refused_connection_is_closed_with_its_reason() {
     }
 }
 
+/// Each call costs every connection. Say in the commit that adds one what it is worth.
+#[test]
+fn a_connection_makes_no_more_calls_than_these() {
+    const LOG: [&str; 5] = ["set_filter_state_bytes"; 5];
+    const NAMES: [&str; 2] = ["get_ssl_uri_sans_size", "get_ssl_uri_sans"];
+    const COUNTERS: [&str; 2] = ["increment_counter"; 2];
+    let envoy = Envoy::start("calls");
+    // It holds the waker of this thread.
+    let _other = envoy.admitted();
+    let granted = envoy.accept(SNI, &[ALPHA]).unwrap();
+    granted.new_connection();
+    granted.event(EVENT_CONNECTED);
+    (granted.read(), granted.write());
+    let expected = [
+        &["get_requested_server_name"][..],
+        &NAMES,
+        &["set_filter_state_typed"],
+        &LOG,
+        &COUNTERS,
+        &["continue_reading"],
+    ];
+    assert_eq!(*granted.0.calls.borrow(), expected.concat());
+
+    let early = envoy.accept("outbound_.80_._.other.shop.svc.beta.example", &[ALPHA]).unwrap();
+    early.new_connection();
+    let expected =
+        [&["get_requested_server_name"][..], &LOG[1..], &COUNTERS[1..], &["close_with_details"]];
+    assert_eq!(*early.0.calls.borrow(), expected.concat());
+}
+
 /// Envoy shows the certificate before it has verified it.
 #[test]
 fn data_before_the_end_of_the_handshake_proves_nothing() {

@@ -33,6 +33,5 @@ pub(crate) fn read(host: &impl Host) -> Option<Identity> {
     let names =
         if recorded == FINISHED { host.property(Property::FirstUriSan) } else { Some(recorded) };
     let names = names.filter(|names| !names.is_empty() && names != NONE);
-    // A SPIFFE ID is ASCII only, so a name with a replacement character is refused.
-    Some(Identity { uri_san: names.map(|names| String::from_utf8_lossy(&names).into_owned()) })
+    Some(Identity { uri_san: names.map(Identity::text) })
 }
