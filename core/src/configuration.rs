@@ -133,6 +133,22 @@ pub enum ConfigurationError {
 /// # Errors
 /// [`ConfigurationError`] for bytes that are not a valid configuration. No input panics.
 pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), ConfigurationError> {
+    read_with(json, Table::read)
+}
+
+/// Reads a configuration that has passed [`read_configuration`] before, in this or another VM; see
+/// [`Table::read_checked`].
+///
+/// # Errors
+/// [`ConfigurationError`] for most bytes that are not a valid configuration. No input panics.
+pub fn read_checked_configuration(json: &[u8]) -> Result<(Table, Options), ConfigurationError> {
+    read_with(json, Table::read_checked)
+}
+
+fn read_with(
+    json: &[u8],
+    read: fn(Vec<u8>) -> Result<Table, TableError>,
+) -> Result<(Table, Options), ConfigurationError> {
     if json.len() > MAX_CONFIGURATION_BYTES {
         return Err(ConfigurationError::TooLarge(json.len()));
     }
@@ -145,7 +161,7 @@ pub fn read_configuration(json: &[u8]) -> Result<(Table, Options), Configuration
     let bytes = BASE64_STANDARD
         .decode(configuration.table.as_bytes())
         .map_err(|_| ConfigurationError::Base64)?;
-    let table = Table::read(bytes)?;
+    let table = read(bytes)?;
     check_header(&configuration, &table)?;
     Ok((table, configuration.options))
 }

@@ -21,8 +21,8 @@ mod table;
 
 pub use callers::{CallerPattern, Callers, InvalidPattern, Pattern};
 pub use configuration::{
-    ConfigurationError, MAX_CONFIGURATION_BYTES, Options, PluginConfiguration, read_configuration,
-    write_configuration,
+    ConfigurationError, MAX_CONFIGURATION_BYTES, Options, PluginConfiguration,
+    read_checked_configuration, read_configuration, write_configuration,
 };
 pub use decision::{
     Admission, Decision, Outcome, Reason, admit, admit_service, decide, decide_passthrough, judge,

@@ -1,7 +1,9 @@
 //! A table with its options, and the version that identifies them.
 
 use crate::host::Level;
-use fedgate_core::{ConfigurationError, Options, Table, read_configuration};
+use fedgate_core::{
+    ConfigurationError, Options, Table, read_checked_configuration, read_configuration,
+};
 
 /// A valid configuration.
 #[derive(Debug)]
@@ -18,9 +20,17 @@ impl Configuration {
     /// # Errors
     /// What is wrong with it.
     pub fn read(json: &[u8]) -> Result<Self, ConfigurationError> {
-        let (table, options) = read_configuration(json)?;
+        read_configuration(json).map(Self::new)
+    }
+
+    /// Reads a configuration that has passed the check before.
+    pub(crate) fn read_checked(json: &[u8]) -> Result<Self, ConfigurationError> {
+        read_checked_configuration(json).map(Self::new)
+    }
+
+    fn new((table, options): (Table, Options)) -> Self {
         let version = version(&table, &options);
-        Ok(Self { table, options, version })
+        Self { table, options, version }
     }
 
     /// The same for a configuration from the proxy. One that is not valid is refused, and logged.

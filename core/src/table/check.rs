@@ -44,12 +44,21 @@ pub enum TableError {
 }
 
 pub(super) fn check(bytes: Box<[u8]>) -> Result<(Sections, ContentHash), TableError> {
-    let header = header(&bytes)?;
-    let ranges = ranges(&header, bytes.len())?;
-    let hash = trailer(&bytes)?;
-    let sections = Sections { bytes, header, ranges };
+    let (sections, hash) = split(bytes)?;
+    let (content, _) = content_and_hash(&sections.bytes)?;
+    if hash.0 != <[u8; HASH_BYTES]>::from(Sha256::digest(content)) {
+        return Err(TableError::Checksum);
+    }
     content::check(&sections)?;
     Ok((sections, hash))
+}
+
+/// Splits the bytes into sections, as far as their number allows, and believes the rest.
+pub(super) fn split(bytes: Box<[u8]>) -> Result<(Sections, ContentHash), TableError> {
+    let header = header(&bytes)?;
+    let ranges = ranges(&header, bytes.len())?;
+    let (_, hash) = content_and_hash(&bytes)?;
+    Ok((Sections { bytes, header, ranges }, hash))
 }
 
 fn header(bytes: &[u8]) -> Result<Header, TableError> {
@@ -97,11 +106,7 @@ fn ranges(header: &Header, length: usize) -> Result<[Range<usize>; SECTIONS], Ta
     }))
 }
 
-fn trailer(bytes: &[u8]) -> Result<ContentHash, TableError> {
+fn content_and_hash(bytes: &[u8]) -> Result<(&[u8], ContentHash), TableError> {
     let (content, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or(TableError::Checksum)?;
-    let actual: [u8; HASH_BYTES] = Sha256::digest(content).into();
-    match actual == *hash {
-        true => Ok(ContentHash(actual)),
-        false => Err(TableError::Checksum),
-    }
+    Ok((content, ContentHash(*hash)))
 }

@@ -11,6 +11,7 @@ use super::letters::letter_of;
 use super::parts::Parts;
 use super::{Mode, Table, TableError};
 use crate::callers::{CallerPattern, Callers, Pattern};
+use crate::decision::{Decision, decide};
 use sha2::{Digest, Sha256};
 
 /// Two peers, two sets of callers, three grant sets, six listings, 40 rows in two blocks.
@@ -334,6 +335,33 @@ fn any_changed_byte_is_detected() {
         bytes[index] ^= 1;
         assert!(Table::read(bytes).is_err(), "{index}");
     }
+}
+
+/// A table that is believed to be checked, and is not, gives wrong answers. But each lookup ends.
+#[test]
+fn lookups_in_unchecked_bytes_do_not_panic() {
+    let whole = parts(&builder()).unwrap().write(1);
+    fn ask(table: &Table, number: usize) -> Decision<'_> {
+        let sni = format!("outbound_.80_._.web-{number}.shop.svc.alpha.example");
+        decide(table, Some(&sni), Some("spiffe://beta.example/ns/other/sa/web"))
+    }
+    let read = |bytes: &[u8]| Table::read_checked(bytes);
+    let (checked, believed) = (Table::read(whole.clone()).unwrap(), read(&whole).unwrap());
+    for number in 9..31 {
+        assert_eq!(ask(&believed, number), ask(&checked, number));
+    }
+    for index in 0..whole.len() {
+        for value in [0, 1, 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[index] = value;
+            if let Ok(table) = read(&bytes) {
+                for number in [10, 11, 12, 29] {
+                    ask(&table, number);
+                }
+            }
+        }
+    }
+    assert!(read(&whole[..whole.len() - 1]).is_err());
 }
 
 /// The builder's content plus one passthrough service.

@@ -191,7 +191,7 @@ fn a_connection_makes_no_more_calls_than_these() {
     let granted = envoy.accept(SNI, &[ALPHA]).unwrap();
     granted.new_connection();
     granted.event(EVENT_CONNECTED);
-    (granted.read(), granted.write());
+    assert_eq!((granted.read(), granted.write()), (STATUS_CONTINUE, STATUS_CONTINUE));
     let expected = [
         &["get_requested_server_name"][..],
         &NAMES,

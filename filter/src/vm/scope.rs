@@ -123,8 +123,7 @@ impl<H: Host> Scope<H> {
     }
 
     fn accept(&self, json: &[u8]) -> bool {
-        let log = |level, line: &str| self.host().log(level, line);
-        let Some(configuration) = Configuration::read_or_log(json, log) else { return false };
+        let Some(configuration) = self.read(json) else { return false };
         self.given.replace(Some(configuration.version.clone()));
         let published = shared::publish(self.host(), &self.name, &configuration, json);
         self.unstored.replace((published == Published::Failed).then(|| json.to_vec()));
@@ -139,6 +138,16 @@ impl<H: Host> Scope<H> {
             self.adopt(configuration);
         }
         true
+    }
+
+    /// Reads a configuration. If another VM has stored the same bytes, it has checked them, and this
+    /// one does not: the check of a large table would hold up a worker's connections.
+    fn read(&self, json: &[u8]) -> Option<Configuration> {
+        let stored = Stored::read(self.host(), &self.name);
+        let checked = stored.filter(|stored| stored.json() == json);
+        checked.and_then(|_| Configuration::read_checked(json).ok()).or_else(|| {
+            Configuration::read_or_log(json, |level, line| self.host().log(level, line))
+        })
     }
 
     /// Keeps up with the other VMs of the process.

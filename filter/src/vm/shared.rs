@@ -87,9 +87,14 @@ impl Stored {
         self.lines().next().unwrap_or_default()
     }
 
+    /// The current configuration as its VM received it. VMs store only what they have checked.
+    pub(crate) fn json(&self) -> &[u8] {
+        self.value.bytes.get(self.json_at..).unwrap_or_default()
+    }
+
     /// The current configuration, if it is valid and has the stated version.
     pub(crate) fn configuration(&self) -> Option<Configuration> {
-        let configuration = Configuration::read(self.value.bytes.get(self.json_at..)?).ok()?;
+        let configuration = Configuration::read(self.json()).ok()?;
         (configuration.version == self.version()).then_some(configuration)
     }
 
