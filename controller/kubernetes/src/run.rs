@@ -44,9 +44,9 @@ const REREAD: Duration = Duration::from_secs(60);
 /// ends it.
 pub async fn run(settings: ControllerSettings) -> Result<()> {
     settings.check()?;
-    let module = match settings.ships_filter() {
-        true => Some(Module::read(&settings.gateway.filter_file())?),
-        false => None,
+    let module = match &settings.gateway.filter_module {
+        None => Some(Module::read(&settings.gateway.filter_file())?),
+        Some(_) => None,
     };
     let settings = Arc::new(settings);
     let mut signals = Signals::new()?;

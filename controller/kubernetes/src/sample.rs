@@ -103,9 +103,7 @@ impl Sample {
             &self.local,
             federation,
             Some(table),
-            &gateway::Shipping::without_controller(
-                "file:///etc/fedgate/filter/sample.wasm".to_owned(),
-            ),
+            &gateway::Shipping::by_operator("file:///etc/fedgate/filter/sample.wasm"),
         );
         let table = objects.into_iter().find(|object| object.name == gateway::TABLE).unwrap();
         self.table = Some(read(table.body));

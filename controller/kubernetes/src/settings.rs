@@ -146,12 +146,11 @@ pub struct GatewaySettings {
     /// The addresses that peers should connect to, instead of the Service's addresses
     #[arg(long, env = "FEDGATE_ADVERTISE", value_name = "HOST:PORT", value_delimiter = ',', value_parser = advertised)]
     pub advertise: Vec<GatewayAddress>,
-    /// The filter for the ConfigMap fedgate-filter, from which the gateway loads it, unless
-    /// --delivery is DynamicModule [default: fedgate_filter.wasm beside this program]
+    /// The proxy-wasm filter for the ConfigMap fedgate-filter, from which the gateway loads it
+    /// [default: fedgate_filter.wasm beside this program]
     #[arg(long, env = "FEDGATE_FILTER_FILE", value_name = "FILE")]
     pub filter_file: Option<PathBuf>,
-    /// The folder of the filter in the gateway's container, where it mounts the ConfigMap
-    /// fedgate-filter or, with DynamicModule, the folder with libfedgate_filter_native.so
+    /// The folder where the gateway's container mounts the ConfigMap fedgate-filter
     #[arg(
         long,
         env = "FEDGATE_FILTER_FOLDER",
@@ -159,6 +158,15 @@ pub struct GatewaySettings {
         default_value = "/etc/fedgate/filter"
     )]
     pub filter_folder: String,
+    /// The folder with libfedgate_filter_native.so in the gateway's container, for --delivery
+    /// DynamicModule
+    #[arg(
+        long,
+        env = "FEDGATE_NATIVE_FILTER_FOLDER",
+        value_name = "DIR",
+        default_value = "/etc/fedgate/native"
+    )]
+    pub native_filter_folder: String,
     /// Another place of the filter, if the gateway gets it without the controller: a file in its
     /// container (file://…) or, with the WasmPlugin, a registry (oci://…)
     #[arg(long, env = "FEDGATE_FILTER_MODULE", value_name = "URL")]
@@ -320,13 +328,10 @@ impl GatewaySettings {
         self.filter_file.clone().unwrap_or_else(default)
     }
 
-    /// The URL of a filter that the gateway gets without the controller.
-    pub fn filter_url(&self) -> String {
-        let in_folder = || {
-            let folder = self.filter_folder.trim_end_matches('/');
-            format!("file://{folder}/{}", FilterKind::Native.file_name())
-        };
-        self.filter_module.clone().unwrap_or_else(in_folder)
+    /// The URL of the native filter, if no setting names a filter.
+    pub fn native_filter_url(&self) -> String {
+        let folder = self.native_filter_folder.trim_end_matches('/');
+        format!("file://{folder}/{}", FilterKind::Native.file_name())
     }
 }
 
@@ -340,13 +345,6 @@ impl ControllerSettings {
             self.trust_domain
         ))
         .ok()
-    }
-
-    /// Returns true if the controller ships the filter to the gateway. A ConfigMap has no room for
-    /// the native filter beside its predecessor.
-    pub fn ships_filter(&self) -> bool {
-        self.namespaces.delivery.filter() == FilterKind::ProxyWasm
-            && self.gateway.filter_module.is_none()
     }
 
     /// Checks settings against each other.
@@ -496,21 +494,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_native_filter_is_in_the_filter_folder_and_not_shipped() {
-        let native = |more: &[&str]| {
-            read(&[&["--delivery", "DynamicModule"], more].concat()).map(|settings| {
-                assert!(!settings.ships_filter());
-                settings.gateway.filter_url()
-            })
-        };
-        let default = "file:///etc/fedgate/filter/libfedgate_filter_native.so";
-        assert_eq!(native(&[]).unwrap(), default);
-        let folder = native(&["--filter-folder", "/opt/"]).unwrap();
-        assert_eq!(folder, "file:///opt/libfedgate_filter_native.so");
-        let elsewhere = "file:///opt/filter.so";
-        assert_eq!(native(&["--filter-module", elsewhere]).unwrap(), elsewhere);
-        assert!(read(&[]).unwrap().ships_filter());
-        assert!(!read(&["--filter-module", "file:///filter.wasm"]).unwrap().ships_filter());
+    fn the_native_filter_has_a_folder_of_its_own() {
+        let url = |flags: &[&str]| read(flags).unwrap().gateway.native_filter_url();
+        assert_eq!(url(&[]), "file:///etc/fedgate/native/libfedgate_filter_native.so");
+        let other = url(&["--native-filter-folder", "/opt/"]);
+        assert_eq!(other, "file:///opt/libfedgate_filter_native.so");
     }
 
     #[test]

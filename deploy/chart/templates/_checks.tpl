@@ -12,7 +12,7 @@ The values that must not be empty. In a values file, a name without a value, suc
   "gateway.service.type" "gateway.service.externalTrafficPolicy" "gateway.replicas" "gateway.autoscaling"
   "gateway.autoscaling.enabled" "gateway.autoscaling.minReplicas" "gateway.autoscaling.maxReplicas"
   "gateway.autoscaling.targetCPUUtilizationPercentage" "gateway.drainSeconds" "gateway.minimumDrainSeconds"
-  "gateway.filterFolder" "gateway.trustFolder" "gateway.accessLog" "gateway.healthName" "gateway.passthrough"
+  "gateway.filterFolder" "gateway.nativeFilter" "gateway.nativeFilterFolder" "gateway.trustFolder" "gateway.accessLog" "gateway.healthName" "gateway.passthrough"
   "podDisruptionBudgets" "podDisruptionBudgets.enabled" "networkPolicies" "networkPolicies.enabled" "crds"
   "crds.istioFederation" "crds.federationPolicy" "admission" "admission.enabled" "rbac" "rbac.create" "uninstall"
   "uninstall.cleanUp" "monitoring" "monitoring.monitors" "monitoring.monitors.enabled" "monitoring.monitors.interval"

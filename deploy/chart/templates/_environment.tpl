@@ -46,6 +46,8 @@
   value: {{ $v.gateway.serviceAccount | quote }}
 - name: FEDGATE_FILTER_FOLDER
   value: {{ $v.gateway.filterFolder | quote }}
+- name: FEDGATE_NATIVE_FILTER_FOLDER
+  value: {{ $v.gateway.nativeFilterFolder | quote }}
 - name: FEDGATE_TRUST_FOLDER
   value: {{ $v.gateway.trustFolder | quote }}
 - name: FEDGATE_GATEWAY_ACCESS_LOG

@@ -90,7 +90,7 @@ imagePullSecrets:
 
 {{/* What Istio merges into the bootstrap of the gateway's Envoy. */}}
 {{- define "fedgate.gatewayBootstrap" -}}
-{{- if eq .Values.delivery "DynamicModule" -}}
+{{- if or .Values.gateway.nativeFilter (eq .Values.delivery "DynamicModule") -}}
 {{- merge (.Files.Get "files/gateway-bootstrap.json" | fromJson) (.Files.Get "files/gateway-runtime.json" | fromJson) | toPrettyJson -}}
 {{- else -}}
 {{- .Files.Get "files/gateway-bootstrap.json" | trim -}}

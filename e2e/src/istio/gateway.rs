@@ -16,15 +16,14 @@ use tokio::process::Command;
 /// a container the path is absolute; here several Pods share one file system.
 pub const TRUST_FOLDER: &str = "etc/fedgate/trust";
 
-/// The mount path of the ConfigMap `fedgate-filter`, relative to the Pod's working folder. With the
-/// native filter it is the folder that the Pod's init container fills.
+/// The mount path of the ConfigMap `fedgate-filter`, relative to the Pod's working folder.
 pub const FILTER_FOLDER: &str = "etc/fedgate/filter";
 
-/// The controller's setting for the way in which the gateway gets its filter.
-pub(super) const DELIVERY: &str = "FEDGATE_DELIVERY";
+/// The folder that the Pod's init container fills, relative to the Pod's working folder.
+pub(super) const NATIVE_FOLDER: &str = "etc/fedgate/native";
 
-/// Its value for the native filter.
-pub(super) const DYNAMIC_MODULE: &str = "DynamicModule";
+/// The controller's setting with that folder. It is set if the Pods have the native filter.
+pub(super) const NATIVE_FOLDER_SETTING: &str = "FEDGATE_NATIVE_FILTER_FOLDER";
 
 /// A running Pod of the gateway. Stops when dropped.
 pub struct GatewayPod {
@@ -114,13 +113,13 @@ async fn mounted(
         labels: json!({ "istio": "fedgate" }),
     };
     let pod = Agent::prepare(cluster, run, &identity).await?;
-    let mut mounts = vec![("fedgate-trust-bundle", TRUST_FOLDER)];
-    match cluster.setting(DELIVERY) {
-        Some(DYNAMIC_MODULE) => prepare_native(&pod.folder).await?,
-        _ => mounts.push(("fedgate-filter", FILTER_FOLDER)),
+    if cluster.setting(NATIVE_FOLDER_SETTING).is_some() {
+        prepare_native(&pod.folder).await?;
     }
     let mut volumes = Vec::new();
-    for (config_map, folder) in mounts {
+    for (config_map, folder) in
+        [("fedgate-trust-bundle", TRUST_FOLDER), ("fedgate-filter", FILTER_FOLDER)]
+    {
         let folder = pod.folder.join(folder);
         volumes
             .push(ConfigMapVolume::mount(cluster.objects(), NAMESPACE, config_map, folder).await?);
@@ -131,7 +130,7 @@ async fn mounted(
 /// Does what the chart's init container does, and writes the bootstrap that the chart gives to
 /// Istio.
 async fn prepare_native(pod: &Path) -> Result<()> {
-    let filter = pod.join(FILTER_FOLDER);
+    let filter = pod.join(NATIVE_FOLDER);
     std::fs::create_dir_all(&filter)?;
     let mut copy = Command::new(programs::fedgate()?);
     copy.arg("copy-filter").arg(filter).arg("--from").arg(programs::native_filter()?);

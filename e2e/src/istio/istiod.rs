@@ -30,6 +30,8 @@ pub struct MeshOptions {
     pub agent_variables: BTreeMap<String, String>,
     /// How the gateway's Envoy runs the filter, if not as in the other tests of this run.
     pub filter: Option<Filter>,
+    /// Whether the gateway's Pods have the native filter in any case.
+    pub native_filter: bool,
 }
 
 /// A running istiod. Stops when dropped.

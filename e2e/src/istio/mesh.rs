@@ -1,7 +1,9 @@
 //! A cluster with its mesh: API server, istiod, fedgate's controller, and a gateway behind a load
 //! balancer.
 
-use super::gateway::{DELIVERY, DYNAMIC_MODULE, FILTER_FOLDER, GatewayPod, TRUST_FOLDER};
+use super::gateway::{
+    FILTER_FOLDER, GatewayPod, NATIVE_FOLDER, NATIVE_FOLDER_SETTING, TRUST_FOLDER,
+};
 use super::istiod::{Istiod, MeshOptions};
 use crate::cluster::Filter;
 use crate::kubernetes::balancer::Balancer;
@@ -41,13 +43,20 @@ impl Mesh {
             .objects()
             .delete_now(Key::namespaced("v1", "Pod", NAMESPACE, &format!("{GATEWAY}-1")))
             .await?;
-        let settings = [
+        let mut settings = vec![
             ("FEDGATE_TRUST_FOLDER", TRUST_FOLDER.to_owned()),
             ("FEDGATE_FILTER_FOLDER", FILTER_FOLDER.to_owned()),
             ("FEDGATE_FILTER_FILE", programs::filter()?.display().to_string()),
-            (DELIVERY, delivery(options)?.to_owned()),
         ];
-        cluster.settings().extend(settings.map(|(variable, value)| (variable.to_owned(), value)));
+        let native = options.filter.map_or_else(Filter::of_run, Ok)? == Filter::Native;
+        if native {
+            settings.push(("FEDGATE_DELIVERY", "DynamicModule".to_owned()));
+        }
+        if native || options.native_filter {
+            settings.push((NATIVE_FOLDER_SETTING, NATIVE_FOLDER.to_owned()));
+        }
+        let settings = settings.into_iter().map(|(variable, value)| (variable.to_owned(), value));
+        cluster.settings().extend(settings);
         let istiod = Istiod::start(run, &cluster, options).await?;
         let balancer =
             Balancer::start_at((cluster.addresses().gateway, GATEWAY_PORT).into()).await?;
@@ -173,14 +182,6 @@ impl Mesh {
     fn balance(&self) {
         self.balancer.set_targets(self.gateways.iter().map(GatewayPod::address).collect());
     }
-}
-
-/// How the controller is to deliver the filter.
-fn delivery(options: &MeshOptions) -> Result<&'static str> {
-    Ok(match options.filter.map_or_else(Filter::of_run, Ok)? {
-        Filter::ProxyWasm => "EnvoyFilter",
-        Filter::Native => DYNAMIC_MODULE,
-    })
 }
 
 /// Starts meshes with these names, all peers of each other, each with a controller and one gateway

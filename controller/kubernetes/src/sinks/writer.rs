@@ -38,6 +38,7 @@ use crate::sources::memory::ClusterRecord;
 use crate::sources::pod::GatewayPod;
 use arc_swap::ArcSwap;
 use fedgate_engine::in_force::InForce;
+use fedgate_envoy::FilterKind;
 use fedgate_exchange::exporter;
 use fedgate_federation::federate::{Condition, ConditionStatus};
 use fedgate_federation::{Finding, FindingReason, ObjectRef, Severity};
@@ -62,7 +63,7 @@ pub(crate) struct Writer {
     pub client: Client,
     /// The existing objects.
     pub outputs: Arc<Outputs>,
-    /// The filter that ships with this program; `None` if the gateway gets it in another way.
+    /// The filter that ships with this program; `None` if the operator provides it.
     pub module: Option<Module>,
     /// The gateway's Pods.
     pub pods: Watched<GatewayPod>,
@@ -251,20 +252,25 @@ impl Writer {
     fn shipping(&self, pass: &mut Pass) -> Shipping {
         let (settings, now) = (&self.settings, Timestamp::now());
         let Some(own) = &self.module else {
-            return Shipping::without_controller(settings.gateway.filter_url());
+            return Shipping::by_operator(
+                settings.gateway.filter_module.as_deref().unwrap_or_default(),
+            );
         };
         let key =
             Key { namespace: settings.namespaces.gateway().to_owned(), name: MODULES.to_owned() };
         let output = self.outputs.of(Kind::ConfigMap, settings.namespaces.gateway());
         let shipped =
             output.and_then(|output| output.watched.get(&key)?.shipped).unwrap_or_default();
-        let shipping = Shipping::of(
+        let mut shipping = Shipping::of(
             own,
             (&settings.gateway, &settings.namespaces),
             &shipped,
             &self.pods.all(),
             now,
         );
+        if settings.namespaces.delivery.filter() == FilterKind::Native {
+            shipping = shipping.beside_native(settings.gateway.native_filter_url());
+        }
         pass.findings.extend(shipping.held_back.clone());
         if let Some(then) = shipping.again {
             pass.again_at(

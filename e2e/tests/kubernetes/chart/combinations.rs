@@ -67,10 +67,11 @@ const EXPECTED: &[Expected] = &[
             "copy-filter",
             "name: registry",
             "emptyDir:",
+            "configMap: {name: fedgate-filter",
             "dynamic_modules_strip_custom_stat_prefix",
             "stats_tags",
         ],
-        &["FEDGATE_FILTER_MODULE", "configMap: {name: fedgate-filter"],
+        &["FEDGATE_FILTER_MODULE"],
     ),
     (
         "namespaces",

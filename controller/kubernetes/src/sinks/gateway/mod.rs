@@ -1,7 +1,7 @@
 //! The gateway's objects: its trust bundle, its table, its listener (`server`), and the patches
 //! that make the listener use both (`patches`).
 //!
-//! The filter's module comes in a ConfigMap (`shipping`), except the native one. The table has an object of its own, so a
+//! The filter's module comes in a ConfigMap (`shipping`), the native one with the Pod. The table has an object of its own, so a
 //! new table does not change the listener, and no connection drains.
 //!
 //! All of them belong to the controller, and none to the chart. They refer to each other by names,
@@ -228,7 +228,7 @@ mod tests {
     const WEB: &str = "web.shop.svc.alpha.example:80";
 
     fn shipped() -> Shipping {
-        Shipping::without_controller("file:///etc/fedgate/filter/sample.wasm".into())
+        Shipping::by_operator("file:///etc/fedgate/filter/sample.wasm")
     }
 
     #[test]

@@ -25,7 +25,7 @@ const MOUNTED: SignedDuration = SignedDuration::from_mins(10);
 pub(crate) struct Shipping {
     /// The URL in the gateway of the module that the table must name.
     pub(crate) url: String,
-    /// The ConfigMap; `None` if the gateway gets the module in another way.
+    /// The ConfigMap; `None` if the operator provides the module.
     pub(super) config_map: Option<Desired>,
     /// Whether the ConfigMap loses a module, so that the table has to be written first.
     pub(crate) drops: bool,
@@ -36,9 +36,15 @@ pub(crate) struct Shipping {
 }
 
 impl Shipping {
-    /// For a module that the gateway gets without the controller, at this URL.
-    pub(crate) fn without_controller(url: String) -> Self {
-        Self { url, config_map: None, drops: false, held_back: None, again: None }
+    /// For a module that the gateway already has, at this URL.
+    pub(crate) fn by_operator(url: &str) -> Self {
+        Self { url: url.to_owned(), config_map: None, drops: false, held_back: None, again: None }
+    }
+
+    /// For the native filter, which the gateway's Pods already have at this URL. The proxy-wasm
+    /// module is shipped all the same, so that the gateway can change to it at any time.
+    pub(crate) fn beside_native(self, url: String) -> Self {
+        Self { url, held_back: None, ..self }
     }
 
     /// For the module that ships with this program.
@@ -239,6 +245,17 @@ mod tests {
         let done = shipping("a", &shipped(&[]), &pods(&[Some(-5), None]), 0);
         expect(&done, "a", &["a"], false);
         expect(&shipping("a", &after(&done), &pods(&[Some(-5), None]), 9), "a", &["a"], false);
+    }
+
+    #[test]
+    fn beside_the_native_filter_the_module_is_shipped_and_not_named() {
+        let upgrade = shipping("b", &shipped(&[("a", 0)]), &pods(&[Some(10)]), 100);
+        let native = upgrade.clone().beside_native("file:///native.so".to_owned());
+        assert_eq!((native.url.as_str(), native.held_back), ("file:///native.so", None));
+        assert_eq!(
+            (native.config_map, native.drops, native.again),
+            (upgrade.config_map, upgrade.drops, upgrade.again)
+        );
     }
 
     #[test]
