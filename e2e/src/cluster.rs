@@ -13,6 +13,7 @@ use crate::process::Process;
 use crate::programs;
 use crate::run_folder::RunFolder;
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct Cluster {
     egress: Option<Envoy>,
     /// The limit on open files for processes started from now on.
     open_files: Option<u32>,
+    /// Additional environment variables of Envoys started from now on.
+    variables: BTreeMap<String, String>,
 }
 
 impl Cluster {
@@ -55,6 +58,7 @@ impl Cluster {
             gateway: None,
             egress: None,
             open_files: None,
+            variables: BTreeMap::new(),
         };
         cluster.write_identities()?;
         cluster.write_settings()?;
@@ -101,6 +105,11 @@ impl Cluster {
         self.open_files = open_files;
     }
 
+    /// Adds an environment variable to each Envoy started from now on.
+    pub fn set_variable(&mut self, variable: &str, value: String) {
+        self.variables.insert(variable.to_owned(), value);
+    }
+
     /// The address where its gateway accepts peers' connections.
     pub fn gateway_address(&self) -> SocketAddr {
         self.settings.gateway
@@ -137,8 +146,9 @@ impl Cluster {
         let arguments = ["run".as_ref(), "--dir".as_ref(), self.folder.as_os_str()];
         let name = format!("{}'s controller", self.name);
         let log = self.logs.join(format!("{}-controller.log", self.name));
+        let (program, none) = (programs::fedgate()?, BTreeMap::new());
         let mut process =
-            Process::start_limited(&name, programs::fedgate()?, &arguments, self.open_files, &log)?;
+            Process::start_limited(&name, program, &arguments, self.open_files, &none, &log)?;
         let files = ["gateway", "egress"].map(|role| self.bootstrap(role));
         let written = async || Ok(files.iter().all(|file| file.is_file()).then_some(()));
         process.wait_until(&format!("{name} to write Envoy's files"), START, written).await?;
@@ -253,13 +263,9 @@ impl Cluster {
 
     async fn envoy(&self, role: &str) -> Result<Envoy> {
         let log = self.logs.join(format!("{}-{role}.log", self.name));
-        Envoy::start_limited(
-            &format!("{}'s {role}", self.name),
-            &self.bootstrap(role),
-            self.open_files,
-            &log,
-        )
-        .await
+        let name = format!("{}'s {role}", self.name);
+        let bootstrap = self.bootstrap(role);
+        Envoy::start_with(&name, &bootstrap, self.open_files, &self.variables, &log).await
     }
 
     fn bootstrap(&self, role: &str) -> PathBuf {

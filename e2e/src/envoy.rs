@@ -6,6 +6,7 @@ pub mod stock;
 use crate::process::Process;
 use crate::programs;
 use anyhow::Result;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,24 +30,26 @@ impl Envoy {
     /// # Errors
     /// When it cannot be started or does not become ready; the message has the end of its log.
     pub async fn start(name: &str, bootstrap: &Path, log: &Path) -> Result<Self> {
-        Self::start_limited(name, bootstrap, None, log).await
+        Self::start_with(name, bootstrap, None, &BTreeMap::new(), log).await
     }
 
-    /// Like [`Envoy::start`], with a limit on open files.
+    /// Like [`Envoy::start`], with a limit on open files and with additional environment variables.
     ///
     /// # Errors
     /// Same as [`Envoy::start`].
-    pub async fn start_limited(
+    pub async fn start_with(
         name: &str,
         bootstrap: &Path,
         open_files: Option<u32>,
+        variables: &BTreeMap<String, String>,
         log: &Path,
     ) -> Result<Self> {
         let admin_file = log.with_extension("admin");
         let _ = std::fs::remove_file(&admin_file);
         let arguments = arguments(bootstrap, &admin_file);
+        let envoy = programs::envoy()?;
         let mut process =
-            Process::start_limited(name, programs::envoy()?, &arguments, open_files, log)?;
+            Process::start_limited(name, envoy, &arguments, open_files, variables, log)?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
         let admin = wait_ready(&mut process, &client, &admin_file).await?;
         Ok(Self { process, log: log.into(), admin, client })

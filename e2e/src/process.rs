@@ -33,7 +33,7 @@ impl Process {
         Self::start_with(name, program, arguments, &BTreeMap::new(), log)
     }
 
-    /// Like [`Self::start`], with a limit (soft and hard) on open files.
+    /// Like [`Self::start_with`], with a limit (soft and hard) on open files.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -42,15 +42,16 @@ impl Process {
         program: &Path,
         arguments: &[&OsStr],
         open_files: Option<u32>,
+        variables: &BTreeMap<String, String>,
         log: &Path,
     ) -> Result<Self> {
         let Some(open_files) = open_files else {
-            return Self::start(name, program, arguments, log);
+            return Self::start_with(name, program, arguments, variables, log);
         };
         let script = format!("ulimit -n {open_files}; exec \"$0\" \"$@\"");
         let shell = [OsStr::new("-c"), script.as_ref(), program.as_os_str()];
         let arguments: Vec<_> = shell.iter().chain(arguments).copied().collect();
-        Self::start(name, Path::new("sh"), &arguments, log)
+        Self::start_with(name, Path::new("sh"), &arguments, variables, log)
     }
 
     /// Like [`Self::start`], with these additional environment variables.

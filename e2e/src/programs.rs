@@ -34,6 +34,15 @@ pub fn native_filter() -> Result<&'static Path> {
     path(&NATIVE_FILTER)
 }
 
+/// The dynamic module that panics when a test asks it to.
+///
+/// # Errors
+/// When it does not compile.
+pub fn panicking_filter() -> Result<&'static Path> {
+    static PANICKING_FILTER: Built = LazyLock::new(xtask::native::build_panicking);
+    path(&PANICKING_FILTER)
+}
+
 /// Envoy.
 ///
 /// # Errors

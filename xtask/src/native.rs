@@ -17,7 +17,19 @@ pub const CHOICE: &str = "FEDGATE_E2E_FILTER";
 /// # Errors
 /// When it does not compile.
 pub fn build() -> Result<PathBuf> {
-    let folder = target().join("filter-native");
-    run(&mut build_command("fedgate-filter-native", "native", &folder))?;
+    build_into("filter-native", &[])
+}
+
+/// Builds the same module, except that it panics when a test asks it to.
+///
+/// # Errors
+/// When it does not compile.
+pub fn build_panicking() -> Result<PathBuf> {
+    build_into("filter-native-panicking", &["--features", "provoked-panics"])
+}
+
+fn build_into(folder: &str, more: &[&str]) -> Result<PathBuf> {
+    let folder = target().join(folder);
+    run(build_command("fedgate-filter-native", "native", &folder).args(more))?;
     Ok(folder.join("native/libfedgate_filter_native.so"))
 }

@@ -83,8 +83,9 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
 /// When something cannot be built or fetched, or a test fails.
 pub fn on_envoy_natively(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
-    step("building the native filter");
+    step("building the native filter, with and without panics for tests");
     native::build()?;
+    native::build_panicking()?;
     step("running the end-to-end tests on Envoy with the native filter");
     run(envoy_tests().env(native::CHOICE, "native").args(more))
 }

@@ -13,6 +13,7 @@ mod health;
 mod identity;
 mod long_names;
 mod manifests;
+mod panics;
 mod peers;
 mod policy;
 mod probes;
