@@ -1,7 +1,7 @@
 //! What one connection costs the proxy: each entry into the VM, and each call back out of it.
 //!
-//! On Envoy each of them takes about a microsecond, as much as the decision itself. So these lists
-//! are exact. To add to one, say in the same commit what that is worth.
+//! On Envoy some of them take as long as the decision itself. So these lists are exact. To add to
+//! one, say in the same commit what that is worth. `docs/cost.md` repeats them.
 
 use crate::support::*;
 use fedgate_wasm_host::{Callback, Proxy};
