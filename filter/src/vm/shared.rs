@@ -92,9 +92,11 @@ impl Stored {
         self.value.bytes.get(self.json_at..).unwrap_or_default()
     }
 
-    /// The current configuration, if it is valid and has the stated version.
+    /// The current configuration, if it has the stated version. It is not checked again, so that a
+    /// large table does not hold up a worker. Only another plugin with our `vm_id` could store one
+    /// that was not checked, and that plugin could as well store a valid table of its own.
     pub(crate) fn configuration(&self) -> Option<Configuration> {
-        let configuration = Configuration::read(self.json()).ok()?;
+        let configuration = Configuration::read_checked(self.json()).ok()?;
         (configuration.version == self.version()).then_some(configuration)
     }
 
