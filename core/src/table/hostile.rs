@@ -188,6 +188,7 @@ fn grants_are_checked() {
     refused("grants", |parts| parts.grant_sets[1][0][1] = ANY_CALLER - 1);
     refused("grants", |parts| parts.grant_sets[2].swap(0, 1));
     refused("grants", |parts| parts.grant_sets[2][1][0] = 0);
+    refused("grants", |parts| parts.grant_sets[2][1][0] = 2);
     refused("grants", |parts| parts.grant_sets.swap(1, 2));
     refused("grants", |parts| parts.grant_sets[2] = parts.grant_sets[1].clone());
     refused("grants", |parts| parts.caller_sets.push(vec![[1, 1]]));
