@@ -36,7 +36,9 @@ fn any(peer: PeerIndex) -> Grant {
 /// A table with these services and no grants.
 fn table(services: &[String]) -> Table {
     let mut builder = builder();
-    services.iter().for_each(|name| builder.export(service(name), vec![]).unwrap());
+    for name in services {
+        builder.export(service(name), vec![]).unwrap();
+    }
     Table::read(builder.build(1).unwrap()).unwrap()
 }
 
@@ -100,7 +102,7 @@ fn grants_name_each_peer_of_the_table_once() {
         wrong
     );
     assert_eq!(builder.export(web(), vec![any(beta), any(stranger)]), wrong);
-    assert_eq!(builder.export(web(), vec![any(beta)]), Ok(()));
+    assert!(builder.export(web(), vec![any(beta)]).is_ok());
 }
 
 #[test]

@@ -235,6 +235,12 @@ impl PartialEq for Root {
 
 impl Eq for Root {}
 
+impl std::hash::Hash for Root {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.fingerprint.hash(state);
+    }
+}
+
 impl PartialOrd for Root {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
@@ -298,7 +304,7 @@ pub fn roots_to_pem(roots: &[Root]) -> String {
 }
 
 /// The roots of one trust domain. Never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TrustBundle {
     /// The trust domain whose identities the roots may sign.
     pub trust_domain: TrustDomain,

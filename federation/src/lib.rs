@@ -41,5 +41,5 @@ pub mod spelling;
 mod strict;
 pub mod token;
 
-pub use federate::{Federation, Inputs, LocalCluster, federate};
+pub use federate::{Federation, Inputs, LocalCluster, federate, federate_again};
 pub use finding::{Finding, FindingReason, ObjectRef, Severity, shown};

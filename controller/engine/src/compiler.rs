@@ -6,12 +6,12 @@
 
 use fedgate_core::{PeerName, Table};
 use fedgate_exchange::importer::PeerUpdate;
-use fedgate_federation::federate::Published;
+use fedgate_federation::federate::{Memory, Published};
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
 use fedgate_federation::object::{IstioFederationSpec, Objects, Peer};
-use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, Severity, federate};
+use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, Severity, federate_again};
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Everything that is known, and what is compiled from it. One task owns it, so it needs no lock.
 pub struct Compiler {
@@ -26,7 +26,8 @@ pub struct Compiler {
     /// The table for the gateway: the last one that could be built.
     pub table: Table,
     times: Times,
-    peers: Vec<Peer>,
+    memory: Memory,
+    peers: BTreeSet<PeerName>,
 }
 
 impl Compiler {
@@ -45,7 +46,8 @@ impl Compiler {
             previous,
             table,
             times,
-            peers: Vec::new(),
+            memory: Memory::default(),
+            peers: BTreeSet::new(),
         }
     }
 
@@ -58,7 +60,7 @@ impl Compiler {
     /// removed peer is ignored.
     pub fn learned(&mut self, update: PeerUpdate) -> bool {
         let PeerUpdate { peer, mut knowledge, changed, .. } = update;
-        if !self.peers.iter().any(|known| known.name == peer) {
+        if !self.peers.contains(&peer) {
             return false;
         }
         knowledge.object = self.last_valid(&peer);
@@ -66,36 +68,38 @@ impl Compiler {
         changed
     }
 
-    /// Compiles everything. If no table can be built, the last one stays.
+    /// Compiles what has changed. If no table can be built, the last one stays.
     pub fn compile(&mut self, now: Timestamp) -> Federation {
-        let federation = federate(&Inputs {
+        let inputs = Inputs {
             local: &self.cluster,
             objects: &self.objects,
             knowledge: &self.knowledge,
             previous: &self.previous,
             times: self.times,
             now,
-        });
+        };
+        let federation = federate_again(&inputs, &mut self.memory);
         if let Ok(table) = &federation.table {
             self.take_table(table);
         }
-        self.peers = federation.peers.iter().map(|report| report.peer.clone()).collect();
+        self.peers = federation.peers.iter().map(|report| report.peer.name.clone()).collect();
         federation
     }
 
     /// The spec of a peer's object as it is, or as it last was when it was valid.
     fn last_valid(&self, peer: &PeerName) -> Option<IstioFederationSpec> {
         let object = self.objects.federations.iter().find(|named| named.name == peer.as_str());
-        let valid =
-            object.filter(|named| Peer::parse(named).is_ok()).map(|named| named.spec.clone());
-        valid.or_else(|| self.knowledge.get(peer).and_then(|known| known.object.clone()))
+        let before = self.knowledge.get(peer).and_then(|known| known.object.as_ref());
+        let valid = object
+            .filter(|named| before == Some(&named.spec) || Peer::parse(named).is_ok())
+            .map(|named| &named.spec);
+        valid.or(before).cloned()
     }
 
     /// Forgets peers whose objects are gone, and returns their names.
     pub fn forget_removed_peers(&mut self) -> Vec<PeerName> {
-        let names: BTreeSet<&PeerName> = self.peers.iter().map(|peer| &peer.name).collect();
         let gone: Vec<_> =
-            self.knowledge.keys().filter(|name| !names.contains(name)).cloned().collect();
+            self.knowledge.keys().filter(|name| !self.peers.contains(*name)).cloned().collect();
         for name in &gone {
             self.knowledge.remove(name);
         }
@@ -117,8 +121,8 @@ impl Compiler {
 
 /// Logs the findings that are new.
 pub fn log_new(findings: &[Finding], before: Option<&[Finding]>) {
-    let known = |finding: &&Finding| before.is_some_and(|before| before.contains(finding));
-    for finding in findings.iter().filter(|finding| !known(finding)) {
+    let known: HashSet<&Finding> = before.into_iter().flatten().collect();
+    for finding in findings.iter().filter(|finding| !known.contains(finding)) {
         let reason = finding.reason.word();
         match finding.severity {
             Severity::Error => tracing::error!(reason, "{finding}"),

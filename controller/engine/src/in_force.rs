@@ -53,16 +53,9 @@ impl InForce {
             return Some("the egress Envoy does not run".to_owned());
         }
         let egress = self.egress.as_ref()?;
-        let mut imports = self
-            .federation
-            .imports
-            .iter()
-            .filter(|import| import.peer == report.peer.name)
-            .peekable();
-        imports.peek()?;
-        imports
-            .all(|import| !egress.contains_key(&import.service))
-            .then(|| "no import of it has a local port".to_owned())
+        let imports = self.federation.imports.of(report.peer.trust_domain.as_str());
+        let has_port = imports.iter().any(|import| egress.contains_key(&import.service));
+        (!imports.is_empty() && !has_port).then(|| "no import of it has a local port".to_owned())
     }
 
     /// Explains why a call passes or not.

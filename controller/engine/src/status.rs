@@ -22,7 +22,7 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// What peers may reach here.
     pub exports: Vec<ExportStatus>,
-    /// What can be reached at the peers.
+    /// What can be reached at the peers, in order of service.
     pub imports: Vec<ImportStatus>,
     /// What an operator should know.
     pub findings: Vec<Finding>,
@@ -135,6 +135,8 @@ impl Status {
         table: &Table,
         egress: Option<&BTreeMap<ServiceName, SocketAddr>>,
     ) -> Self {
+        let mut imports: Vec<_> = federation.imports.iter().collect();
+        imports.sort_by(|a, b| a.service.cmp(&b.service));
         Self {
             cluster: ClusterStatus {
                 trust_domain: local.trust_domain.to_string(),
@@ -154,11 +156,7 @@ impl Status {
             },
             peers: federation.peers.iter().map(PeerStatus::new).collect(),
             exports: federation.exports.iter().map(ExportStatus::new).collect(),
-            imports: federation
-                .imports
-                .iter()
-                .map(|import| ImportStatus::new(import, egress))
-                .collect(),
+            imports: imports.into_iter().map(|import| ImportStatus::new(import, egress)).collect(),
             findings: federation.findings.clone(),
         }
     }

@@ -1,11 +1,10 @@
 //! Clusters: the gateway's for the exports' endpoints, the egress's for the peers' gateways.
 
 use super::connections::{BUFFER, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
+use super::egress::PeerCluster;
 use super::resource::{address, metric_name, typed};
 use super::{FilePath, health, trust};
 use fedgate_core::ServiceName;
-use fedgate_federation::bundle::TrustBundle;
-use fedgate_federation::federate::Import;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -60,15 +59,11 @@ pub(super) fn health(service: &ServiceName, socket: &str) -> Value {
 }
 
 /// A cluster with a peer's gateways. All imports that need the same TLS settings share it.
-pub(super) fn peer(
-    name: &str,
-    import: &Import,
-    bundle: &TrustBundle,
-    identity: &FilePath,
-) -> Value {
-    let mut cluster = cluster(name, "STATIC", import.addresses().map(address).collect());
+pub(super) fn peer(peer: &PeerCluster, identity: &FilePath) -> Value {
+    let addresses = peer.addresses.iter().copied().map(address).collect();
+    let mut cluster = cluster(&peer.name, "STATIC", addresses);
     cluster["circuit_breakers"]["thresholds"][0]["max_pending_requests"] = MOST_UNFINISHED.into();
-    cluster["transport_socket"] = trust::upstream_tls(identity, bundle, &import.server);
+    cluster["transport_socket"] = trust::upstream_tls(identity, &peer.bundle, &peer.server);
     rotate(&mut cluster);
     cluster
 }

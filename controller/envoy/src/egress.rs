@@ -2,24 +2,44 @@
 
 use super::bootstrap::bootstrap;
 use super::file::Step;
-use super::resource::discovery;
-use super::{EgressInputs, File, FilePath, cluster, health, limits, listener, trust};
+use super::text::{self, Texts};
+use super::{AccessLog, EgressInputs, File, FilePath, cluster, health, limits, listener, trust};
 use fedgate_core::ServiceName;
 use fedgate_federation::bundle::TrustBundle;
-use fedgate_federation::federate::Import;
+use fedgate_federation::federate::{Import, ServerIdentity};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 const IDENTITY: &str = "egress/identity.json";
 
-pub(super) fn files(folder: &FilePath, inputs: &EgressInputs<'_>) -> Vec<File> {
-    let outlets = outlets(inputs);
+/// The texts of the clusters and listeners that were made last.
+#[derive(Debug, Default)]
+pub(super) struct EgressTexts {
+    clusters: Texts<PeerCluster>,
+    listeners: Texts<Listener>,
+}
+
+pub(super) fn files(
+    folder: &FilePath,
+    texts: &mut EgressTexts,
+    inputs: &EgressInputs<'_>,
+) -> Vec<File> {
+    let outlets: Vec<_> = outlets(inputs).collect();
+    let clusters = texts
+        .clusters
+        .of(ways(&outlets).into_iter(), |cluster| cluster::peer(cluster, &folder.join(IDENTITY)));
+    let listeners = texts.listeners.of(listeners(inputs, &outlets), |listener| {
+        listener::import(&listener.service, &listener.way, listener.listen, inputs.access_log)
+    });
+    let health = text::resource(&health::typed_listener(&socket(folder)));
+    let listeners: Vec<_> = std::iter::once(health).chain(listeners).collect();
     vec![
         File::secret(IDENTITY, &trust::identity_secret(inputs.identity)),
         File::json(Step::Base, limits::file("egress"), &limits::limits(inputs.connections)),
-        File::json(Step::Clusters, "egress/cds.json", &clusters(folder, &outlets)),
-        File::json(Step::Listeners, "egress/lds.json", &listeners(folder, inputs, &outlets)),
+        File::resources(Step::Clusters, "egress/cds.json", &clusters),
+        File::resources(Step::Listeners, "egress/lds.json", &listeners),
         File::json(Step::Bootstrap, "egress/bootstrap.json", &bootstrap_of(folder, inputs)),
     ]
 }
@@ -31,39 +51,55 @@ struct Outlet<'a> {
     port: u16,
 }
 
-/// By name, so that the files do not depend on the order of the imports.
-type Outlets<'a> = BTreeMap<&'a ServiceName, Outlet<'a>>;
+/// Everything that the cluster of a peer's gateways is made from.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct PeerCluster {
+    pub(super) name: String,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) bundle: TrustBundle,
+    pub(super) server: Arc<ServerIdentity>,
+}
 
-/// Envoy refuses a trust domain without roots, so an import without a bundle gets no cluster.
-fn outlets<'a>(inputs: &EgressInputs<'a>) -> Outlets<'a> {
-    let outlet = |import: &'a Import| {
-        let bundle =
-            inputs.bundles.get(&import.trust_domain).filter(|bundle| !bundle.roots.is_empty())?;
-        let port = *inputs.ports.get(&import.service)?;
-        Some((&import.service, Outlet { import, bundle, port }))
-    };
-    inputs.imports.iter().filter_map(outlet).collect()
+/// Everything that the listener of an import is made from.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Listener {
+    service: ServiceName,
+    way: String,
+    listen: SocketAddr,
+    access_log: AccessLog,
+}
+
+/// By name. Envoy refuses a trust domain without roots, so an import without a bundle gets no
+/// cluster.
+fn outlets<'a>(inputs: &EgressInputs<'a>) -> impl Iterator<Item = Outlet<'a>> {
+    let (imports, bundles) = (inputs.imports, inputs.bundles);
+    inputs.ports.iter().filter_map(move |(service, port)| {
+        let (_, import) = imports.find(service)?;
+        let bundle = bundles.get(&import.trust_domain).filter(|bundle| !bundle.roots.is_empty())?;
+        Some(Outlet { import, bundle, port: *port })
+    })
 }
 
 /// One cluster for each peer and way. Gateways, roots and expected identities are the same for all
 /// of a peer's imports whose TLS ends at its gateway, and the same for all others.
-fn clusters(folder: &FilePath, outlets: &Outlets<'_>) -> Value {
-    let identity = folder.join(IDENTITY);
-    let ways: BTreeMap<_, _> =
-        outlets.values().map(|outlet| (way(outlet.import), outlet)).collect();
-    let cluster = |(name, outlet): (String, &Outlet<'_>)| {
-        cluster::peer(&name, outlet.import, outlet.bundle, &identity)
+fn ways(outlets: &[Outlet<'_>]) -> Vec<PeerCluster> {
+    let ways: BTreeMap<_, _> = outlets.iter().map(|outlet| (way(outlet.import), outlet)).collect();
+    let cluster = |(name, outlet): (String, &Outlet<'_>)| PeerCluster {
+        name,
+        addresses: outlet.import.addresses().collect(),
+        bundle: outlet.bundle.clone(),
+        server: Arc::clone(&outlet.import.server),
     };
-    discovery(ways.into_iter().map(cluster).collect())
+    ways.into_iter().map(cluster).collect()
 }
 
-fn listeners(folder: &FilePath, inputs: &EgressInputs<'_>, outlets: &Outlets<'_>) -> Value {
-    let listener = |outlet: &Outlet<'_>| {
-        let listen = SocketAddr::new(inputs.listen, outlet.port);
-        listener::import(&outlet.import.service, &way(outlet.import), listen, inputs.access_log)
-    };
-    let health = health::typed_listener(&socket(folder));
-    discovery(std::iter::once(health).chain(outlets.values().map(listener)).collect())
+fn listeners(inputs: &EgressInputs<'_>, outlets: &[Outlet<'_>]) -> impl Iterator<Item = Listener> {
+    outlets.iter().map(|outlet| Listener {
+        service: outlet.import.service.clone(),
+        way: way(outlet.import),
+        listen: SocketAddr::new(inputs.listen, outlet.port),
+        access_log: inputs.access_log.clone(),
+    })
 }
 
 /// The socket that shows whether the egress runs.

@@ -1,12 +1,14 @@
 //! Files and their paths.
 
+use super::text;
 use serde_json::Value;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// An absolute path that can be written in a JSON file. Absolute, because Envoy's working directory
 /// is unknown.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FilePath(String);
 
 /// Why Envoy cannot be given a path.
@@ -98,6 +100,11 @@ impl File {
 
     pub(super) fn json(step: Step, path: impl Into<String>, value: &Value) -> Self {
         Self::new(step, path, format!("{value:#}\n"))
+    }
+
+    /// A file with these resources.
+    pub(super) fn resources(step: Step, path: impl Into<String>, resources: &[Arc<str>]) -> Self {
+        Self::new(step, path, text::file(resources))
     }
 
     /// A file with a private key.

@@ -3,12 +3,12 @@
 use super::{FilePath, FilterModule, Identity};
 use fedgate_core::{Options, ServiceName, Table, TrustDomain};
 use fedgate_federation::bundle::{Root, TrustBundle};
-use fedgate_federation::federate::Import;
+use fedgate_federation::federate::Imports;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 /// Where access logs go, one line of JSON for each connection.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum AccessLog {
     /// Envoy's standard output.
     #[default]
@@ -80,7 +80,7 @@ pub struct EgressInputs<'a> {
     /// The certificate and key for peers' gateways.
     pub identity: &'a Identity,
     /// The imports. Those without a port, or without a bundle for their trust domain, are left out.
-    pub imports: &'a [Import],
+    pub imports: &'a Imports,
     /// The local port of each import: see [`allocate`](super::allocate).
     pub ports: &'a BTreeMap<ServiceName, u16>,
     /// The peers' roots.

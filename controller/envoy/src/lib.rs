@@ -69,6 +69,7 @@ pub mod plugin;
 mod ports;
 pub mod resource;
 mod stats;
+mod text;
 pub mod trust;
 mod write;
 
@@ -83,9 +84,11 @@ pub use write::{WriteError, Written};
 use std::path::Path;
 
 /// The folder that Envoy reads: see the [module](self).
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct EnvoyFiles {
     folder: FilePath,
+    gateway: gateway::GatewayTexts,
+    egress: egress::EgressTexts,
 }
 
 impl EnvoyFiles {
@@ -95,17 +98,21 @@ impl EnvoyFiles {
     /// # Errors
     /// [`PathError`] if the path cannot be written in a JSON file.
     pub fn new(folder: &Path) -> Result<Self, PathError> {
-        Ok(Self { folder: FilePath::new(folder)? })
+        Ok(Self {
+            folder: FilePath::new(folder)?,
+            gateway: gateway::GatewayTexts::default(),
+            egress: egress::EgressTexts::default(),
+        })
     }
 
     /// All files of the gateway Envoy, which is started with `gateway/bootstrap.json`.
-    pub fn gateway(&self, inputs: &GatewayInputs<'_>) -> Vec<File> {
-        gateway::files(&self.folder, inputs)
+    pub fn gateway(&mut self, inputs: &GatewayInputs<'_>) -> Vec<File> {
+        gateway::files(&self.folder, &mut self.gateway, inputs)
     }
 
     /// All files of the egress Envoy, which is started with `egress/bootstrap.json`.
-    pub fn egress(&self, inputs: &EgressInputs<'_>) -> Vec<File> {
-        egress::files(&self.folder, inputs)
+    pub fn egress(&mut self, inputs: &EgressInputs<'_>) -> Vec<File> {
+        egress::files(&self.folder, &mut self.egress, inputs)
     }
 
     /// The certificate and key that were last written for the gateway. `None` if there are none.

@@ -12,6 +12,7 @@
 //! by peer.
 
 use fedgate_core::ServiceName;
+use fedgate_federation::federate::Imports;
 use sha2::{Digest, Sha256};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,7 @@ pub struct PortRequest<'a> {
     /// [`Allocation::reserved`] of the last allocation.
     pub previous: &'a BTreeMap<ServiceName, u16>,
     /// The imports.
-    pub imports: &'a BTreeSet<ServiceName>,
+    pub imports: &'a Imports,
     /// The trust domains of all current peers.
     pub peers: &'a BTreeSet<&'a str>,
     /// The range of ports.
@@ -35,14 +36,12 @@ pub struct PortRequest<'a> {
 /// The assigned ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allocation {
-    /// The imports' ports.
+    /// The imports' ports. Imports without one are not listed: their peer has used its share, or
+    /// other programs use all ports left.
     pub ports: BTreeMap<ServiceName, u16>,
     /// The imports' ports, and those reserved for removed imports. Keep this, and pass it as
     /// `previous` next time.
     pub reserved: BTreeMap<ServiceName, u16>,
-    /// The imports without a port: their peer has used its share, or other programs use all ports
-    /// left.
-    pub without_port: BTreeSet<ServiceName>,
 }
 
 /// Assigns a port to each import, as long as there are ports.
@@ -51,23 +50,24 @@ pub struct Allocation {
 /// the egress itself listens there. `is_free` is asked about new ports.
 pub fn allocate(request: &PortRequest<'_>, mut is_free: impl FnMut(u16) -> bool) -> Allocation {
     let mut taken = Taken::kept(request);
-    let (kept, new): (Vec<_>, Vec<_>) =
-        in_turns(request.imports).partition(|one| taken.by_service.contains_key(*one));
-    for service in kept.into_iter().take(request.most) {
-        taken.open(service);
+    for service in taken.kept_in_turns(request.imports).into_iter().take(request.most) {
+        taken.open(&service);
     }
-    for service in new {
-        if taken.may_open(service, request.most) && taken.assign(service, request, &mut is_free) {
-            taken.open(service);
+    let mut waiting: Vec<_> = request.imports.by_peer().map(|(_, imports)| imports).collect();
+    for turn in 0.. {
+        waiting.retain(|imports| imports.len() > turn);
+        waiting.sort_by_key(|imports| imports.get(turn).map(|import| &import.service));
+        if waiting.is_empty() {
+            break;
         }
+        // What a peer does not get now, it does not get later: ports only become fewer.
+        waiting.retain(|imports| {
+            let Some(import) = imports.get(turn) else { return false };
+            taken.has(&import.service) || taken.open_new(&import.service, request, &mut is_free)
+        });
     }
-    let without_port = request.imports.difference(&taken.open).cloned().collect();
     let port = |service: &ServiceName| Some((service.clone(), *taken.by_service.get(service)?));
-    Allocation {
-        ports: taken.open.iter().filter_map(port).collect(),
-        reserved: taken.by_service,
-        without_port,
-    }
+    Allocation { ports: taken.open.iter().filter_map(port).collect(), reserved: taken.by_service }
 }
 
 /// The trust domain of a service's peer: what follows `NAME.NAMESPACE.svc.`.
@@ -75,24 +75,21 @@ pub fn owner(service: &ServiceName) -> &str {
     service.host.as_str().splitn(4, '.').nth(3).unwrap_or_default()
 }
 
-/// One import of each peer, then another of each, and so on.
-fn in_turns(imports: &BTreeSet<ServiceName>) -> impl Iterator<Item = &ServiceName> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut turn = |service| {
-        let count = counts.entry(owner(service)).or_default();
-        *count += 1;
-        (*count, service)
-    };
-    let turns: BTreeSet<_> = imports.iter().map(&mut turn).collect();
-    turns.into_iter().map(|(_, service)| service)
+fn is_import(request: &PortRequest<'_>, service: &ServiceName) -> bool {
+    request.imports.find(service).is_some()
 }
 
 #[derive(Default)]
 struct Taken {
     by_service: BTreeMap<ServiceName, u16>,
     by_port: BTreeMap<u16, ServiceName>,
-    /// How many ports each peer has, including reserved ones.
+    /// The ports of the range that are not reserved.
+    unreserved: BTreeSet<u16>,
+    /// The ports that are reserved for removed imports.
+    unused: BTreeSet<u16>,
+    /// How many ports each peer has, including reserved ones, and how many all current peers have.
     held: BTreeMap<String, usize>,
+    held_by_peers: usize,
     /// The imports whose port is open, and their number for each peer.
     open: BTreeSet<ServiceName>,
     open_of: BTreeMap<String, usize>,
@@ -102,31 +99,62 @@ impl Taken {
     /// Starts from `previous`, imports first. If a damaged file names one port twice, the import
     /// keeps it.
     fn kept(request: &PortRequest<'_>) -> Self {
-        let mut taken = Self::default();
+        let mut taken = Self { unreserved: request.range.clone().collect(), ..Self::default() };
         let (wanted, gone): (Vec<_>, Vec<_>) =
-            request.previous.iter().partition(|(service, _)| request.imports.contains(*service));
+            request.previous.iter().partition(|(service, _)| is_import(request, service));
         for (service, port) in wanted.into_iter().chain(gone) {
             if request.range.contains(port) {
-                taken.keep(service, *port);
+                taken.keep(service, *port, request);
             }
         }
+        let unused = taken.by_port.iter().filter(|(_, service)| !is_import(request, service));
+        taken.unused = unused.map(|(port, _)| *port).collect();
         taken
     }
 
-    fn keep(&mut self, service: &ServiceName, port: u16) {
+    fn keep(&mut self, service: &ServiceName, port: u16, request: &PortRequest<'_>) {
         if let Entry::Vacant(entry) = self.by_port.entry(port) {
             entry.insert(service.clone());
             self.by_service.insert(service.clone(), port);
+            self.unreserved.remove(&port);
             *self.held.entry(owner(service).to_owned()).or_default() += 1;
+            self.held_by_peers += usize::from(request.peers.contains(owner(service)));
         }
     }
 
-    fn give_up(&mut self, port: u16) {
+    fn give_up(&mut self, port: u16, request: &PortRequest<'_>) {
         let Some(service) = self.by_port.remove(&port) else { return };
+        self.unused.remove(&port);
         self.by_service.remove(&service);
         if let Some(held) = self.held.get_mut(owner(&service)) {
             *held = held.saturating_sub(1);
+            self.held_by_peers -= usize::from(request.peers.contains(owner(&service)));
         }
+    }
+
+    /// The imports that have a port already: one of each peer, then another of each, and so on.
+    fn kept_in_turns(&self, imports: &Imports) -> Vec<ServiceName> {
+        let turn = |service| Some((imports.find(service)?.0, service));
+        let turns: BTreeSet<_> = self.by_service.keys().filter_map(turn).collect();
+        turns.into_iter().map(|(_, service)| service.clone()).collect()
+    }
+
+    fn has(&self, service: &ServiceName) -> bool {
+        self.by_service.contains_key(service)
+    }
+
+    /// Opens a port for a new import. Returns false if there is none for its peer.
+    fn open_new(
+        &mut self,
+        service: &ServiceName,
+        request: &PortRequest<'_>,
+        is_free: &mut impl FnMut(u16) -> bool,
+    ) -> bool {
+        let opened = self.may_open(service, request.most) && self.assign(service, request, is_free);
+        if opened {
+            self.open(service);
+        }
+        opened
     }
 
     fn open(&mut self, service: &ServiceName) {
@@ -142,8 +170,7 @@ impl Taken {
 
     /// How many ports no peer has. Ports reserved for removed peers count as free.
     fn left(&self, request: &PortRequest<'_>) -> usize {
-        let of_peers = self.held.iter().filter(|(owner, _)| request.peers.contains(owner.as_str()));
-        request.range.len().saturating_sub(of_peers.map(|(_, count)| count).sum())
+        request.range.len().saturating_sub(self.held_by_peers)
     }
 
     /// Picks a port that is not reserved, if the peer's share allows. Otherwise one that is
@@ -156,29 +183,33 @@ impl Taken {
     ) -> bool {
         let within_share =
             self.held.get(owner(service)).copied().unwrap_or_default() <= self.left(request);
-        let unreserved = |port: &u16| within_share && !self.by_port.contains_key(port);
+        let first = first_choice(service, &request.range);
+        let mut port = None;
+        if within_share {
+            let candidates: Vec<_> = from(&self.unreserved, first).collect();
+            port = candidates.into_iter().find(|port| {
+                // Another program's port is asked about only once.
+                let free = is_free(*port);
+                free || !self.unreserved.remove(port)
+            });
+        }
         let passes_on = |other: &ServiceName| {
-            let is_nobodys = within_share && !request.peers.contains(owner(other));
-            !request.imports.contains(other) && (owner(other) == owner(service) || is_nobodys)
+            owner(other) == owner(service) || within_share && !request.peers.contains(owner(other))
         };
-        let inherited = |port: &u16| self.by_port.get(port).is_some_and(passes_on);
-        let mut find = |wanted: &dyn Fn(&u16) -> bool| {
-            candidates(service, &request.range).find(|port| wanted(port) && is_free(*port))
+        let inherited =
+            |port: &u16| self.by_port.get(port).is_some_and(passes_on) && is_free(*port);
+        let Some(port) = port.or_else(|| from(&self.unused, first).find(inherited)) else {
+            return false;
         };
-        let Some(port) = find(&unreserved).or_else(|| find(&inherited)) else { return false };
-        self.give_up(port);
-        self.keep(service, port);
+        self.give_up(port, request);
+        self.keep(service, port, request);
         true
     }
 }
 
-/// All ports of the range, starting with one derived from the service's name.
-fn candidates(
-    service: &ServiceName,
-    range: &RangeInclusive<u16>,
-) -> impl Iterator<Item = u16> + use<> {
-    let first = first_choice(service, range);
-    (first..=*range.end()).chain(*range.start()..first)
+/// These ports, starting with the first from `first` on.
+fn from(ports: &BTreeSet<u16>, first: u16) -> impl Iterator<Item = u16> {
+    ports.range(first..).chain(ports.range(..first)).copied()
 }
 
 fn first_choice(service: &ServiceName, range: &RangeInclusive<u16>) -> u16 {

@@ -8,8 +8,8 @@
 
 use super::file::{File, FilePath, Step};
 use super::gateway::BUNDLES;
+use crate::text;
 use fedgate_disk::{Readers, ReplaceError, replace};
-use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -133,30 +133,19 @@ fn sequence<'a>(changes: &'a [Change<'_>]) -> Vec<Write<'a>> {
 
 /// `None` if one of them does not have the form of resources. Then there is nothing to keep.
 fn turn(before: &[u8], after: &[u8]) -> Option<Turn> {
-    let before: Value = serde_json::from_slice(before).ok()?;
-    let mut after: Value = serde_json::from_slice(after).ok()?;
-    let before: BTreeMap<_, _> =
-        before.get("resources")?.as_array()?.iter().map(|one| (name(one), one)).collect();
-    let resources = after.get_mut("resources")?.as_array_mut()?;
-    let names: BTreeSet<_> = resources.iter().map(name).collect();
-    let going: Vec<Value> = before
-        .iter()
-        .filter(|(name, _)| !names.contains(*name))
-        .map(|(_, one)| (*one).clone())
-        .collect();
-    let comes = resources.iter().any(|one| before.get(&name(one)) != Some(&one));
+    let before: BTreeMap<_, _> = text::resources(before)?.into_iter().collect();
+    let after = text::resources(after)?;
+    let names: BTreeSet<_> = after.iter().map(|(name, _)| name).collect();
+    let going: Vec<_> =
+        before.iter().filter(|(name, _)| !names.contains(name)).map(|(_, one)| *one).collect();
     if going.is_empty() {
         return Some(Turn::Now);
     }
-    if !comes {
+    if after.iter().all(|(name, one)| before.get(name) == Some(one)) {
         return Some(Turn::AtLast);
     }
-    resources.extend(going);
-    Some(Turn::Twice(format!("{after:#}\n").into_bytes()))
-}
-
-fn name(resource: &Value) -> Option<&str> {
-    resource.get("name")?.as_str()
+    let both: Vec<_> = after.iter().map(|(_, one)| *one).chain(going).collect();
+    Some(Turn::Twice(text::file(&both)))
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, WriteError> {
@@ -214,7 +203,7 @@ mod tests {
     use super::*;
     use crate::EnvoyFiles;
     use crate::resource::discovery;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn clusters(names: &[&str]) -> Value {
         discovery(names.iter().map(|name| json!({ "name": name })).collect())
@@ -294,8 +283,12 @@ mod tests {
                 "/envoy/gateway/cds.json" => there = value,
                 _ => table = value,
             }
-            let names: BTreeSet<_> =
-                there["resources"].as_array().unwrap().iter().filter_map(name).collect();
+            let names: BTreeSet<_> = there["resources"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["name"].as_str().unwrap())
+                .collect();
             let named = table["table"].as_array().unwrap();
             assert!(
                 named.iter().all(|cluster| names.contains(cluster.as_str().unwrap())),

@@ -2,25 +2,40 @@
 
 use crate::settings::{Settings, restart_needed};
 use crate::{advice, cluster_identity, readable, sinks};
+use fedgate_core::TrustDomain;
 use fedgate_engine::running::Running;
-use fedgate_envoy::Allocation;
+use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 fn cluster() -> ObjectRef {
     ObjectRef::cluster("alpha.example")
+}
+
+fn import(service: &str, owner: &str) -> Import {
+    let trust_domain: TrustDomain = owner.parse().unwrap();
+    Import {
+        peer: "beta".parse().unwrap(),
+        service: service.parse().unwrap(),
+        port_name: "http".to_owned(),
+        protocol: Protocol::Http,
+        gateways: [].into(),
+        passthrough: false,
+        server: Arc::new(ServerIdentity::AnyOf(trust_domain.clone())),
+        trust_domain,
+    }
 }
 
 fn of_files() -> Vec<Finding> {
     let text = "trustDomain: alpha.example\ngateway: {listen: 127.0.0.1:1}\nmetadata: {listen: 127.0.0.1:2, plain: true}\n\
                 identity: {certificateChain: a, privateKey: b, roots: c}\n";
     let settings = Settings::parse(Path::new("/etc/fedgate"), text).unwrap();
-    let without_port = BTreeSet::from(["web.shop.svc.beta.example:80".parse().unwrap()]);
-    let allocation = Allocation { without_port, ..Allocation::default() };
+    let imports = [import("web.shop.svc.beta.example:80", "beta.example")].into_iter().collect();
     let now = Timestamp::UNIX_EPOCH;
-    let mut findings = sinks::missing_ports(&settings, &allocation, 100);
+    let mut findings = sinks::missing_ports(&settings, &imports, &BTreeMap::new(), 100);
     findings.extend(Running { gateway: false, egress: false }.findings(&cluster()));
     findings.push(restart_needed(cluster(), "keyFile"));
     findings.extend(cluster_identity::replaced(Some(now), cluster(), now));

@@ -4,11 +4,12 @@ use crate::envoys::Capacity;
 use crate::manifests::Endpoints;
 use crate::settings::{IdentityFiles, Settings};
 use anyhow::{Context, Result};
-use fedgate_core::{Options, ServiceName, Table};
+use fedgate_core::{Options, ServiceName, Table, TrustDomain};
 use fedgate_envoy::{
     AccessLog, Allocation, EgressInputs, EnvoyFiles, File, FilterModule, GatewayInputs, Identity,
     PortRequest, allocate, owner,
 };
+use fedgate_federation::federate::{Import, Imports};
 use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -30,7 +31,7 @@ impl Deployment {
     /// All files of the gateway. The clusters are those of the table in force, even if the objects
     /// have changed since.
     pub(crate) fn gateway(
-        &self,
+        &mut self,
         settings: &Settings,
         local: &LocalCluster,
         federation: &Federation,
@@ -61,7 +62,7 @@ impl Deployment {
 
     /// All files of the egress.
     pub(crate) fn egress(
-        &self,
+        &mut self,
         settings: &Settings,
         federation: &Federation,
         ports: &BTreeMap<ServiceName, u16>,
@@ -88,10 +89,9 @@ pub(crate) fn egress_ports(
     reserved: &BTreeMap<ServiceName, u16>,
     capacity: &Capacity,
 ) -> Allocation {
-    let imports = federation.imports.iter().map(|import| import.service.clone()).collect();
     let request = PortRequest {
         previous: reserved,
-        imports: &imports,
+        imports: &federation.imports,
         peers: &federation.peers.iter().map(|report| report.peer.trust_domain.as_str()).collect(),
         range: settings.egress.ports.clone(),
         most: capacity.egress_ports,
@@ -102,34 +102,37 @@ pub(crate) fn egress_ports(
 /// A finding for each peer whose imports lack ports. It says how many ports that peer has.
 pub(crate) fn missing_ports(
     settings: &Settings,
-    allocation: &Allocation,
+    imports: &Imports,
+    ports: &BTreeMap<ServiceName, u16>,
     most: usize,
 ) -> Vec<Finding> {
-    let mut by_peer: BTreeMap<&str, Vec<&ServiceName>> = BTreeMap::new();
-    for service in &allocation.without_port {
-        by_peer.entry(owner(service)).or_default().push(service);
+    let mut by_peer: BTreeMap<&str, usize> = BTreeMap::new();
+    for service in ports.keys() {
+        *by_peer.entry(owner(service)).or_default() += 1;
     }
     let range = &settings.egress.ports;
     let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
-    let finding = |(peer, services): (&str, Vec<&ServiceName>)| {
-        let has = allocation.ports.keys().filter(|service| owner(service) == peer).count();
+    let finding = |(peer, imports): (&TrustDomain, &[Import])| {
+        let has = by_peer.get(peer.as_str()).copied().unwrap_or_default();
+        let missing = imports.len().checked_sub(has).filter(|missing| *missing > 0)?;
+        let without = imports.iter().filter(|import| !ports.contains_key(&import.service));
         let message = format!(
             "no port for {} of {peer}: it has {has} of {} ports, and other peers have {}; no peer gets more \
              than it leaves for others: widen the range, raise the egress's open files, or have the peer offer fewer services",
-            named(&services),
+            named(without, missing),
             most.min(range.len()),
-            allocation.ports.len() - has,
+            ports.len() - has,
         );
-        Finding::error(FindingReason::NoEgressPort, cluster.clone(), "egress.ports", message)
+        Some(Finding::error(FindingReason::NoEgressPort, cluster.clone(), "egress.ports", message))
     };
-    by_peer.into_iter().map(finding).collect()
+    imports.by_peer().filter_map(finding).collect()
 }
 
 /// The first three names, and the number of the others.
-fn named(services: &[&ServiceName]) -> String {
+fn named<'a>(imports: impl Iterator<Item = &'a Import>, count: usize) -> String {
     const SHOWN: usize = 3;
-    let first: Vec<_> = services.iter().take(SHOWN).map(ToString::to_string).collect();
-    match services.len() - first.len() {
+    let first: Vec<_> = imports.take(SHOWN).map(|import| import.service.to_string()).collect();
+    match count - first.len() {
         0 => first.join(", "),
         more => format!("{} and {more} more services", first.join(", ")),
     }

@@ -80,7 +80,7 @@ fn of_sources() -> Vec<Finding> {
     let imports = Sample::healthy().snapshot().in_force.federation.imports;
     let object = json!({
         "metadata": { "name": "x", "namespace": "a" },
-        "spec": { "hosts": [imports[0].service.host.as_str()] },
+        "spec": { "hosts": [imports.iter().next().unwrap().service.host.as_str()] },
     });
     let hosts = sources::entries::keep(serde_json::from_value(object).unwrap());
     let entries = BTreeMap::from([(Key { namespace: "a".into(), name: "x".into() }, hosts)]);

@@ -1,13 +1,14 @@
 use super::{InvalidName, owned_name};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A DNS host name (RFC 1123, section 2.1) folded to lower case. It has at most 253 bytes, and
 /// labels of 1 to 63 bytes of `a-z`, `0-9`, `-` and `_`. It has no trailing dot, and no label
 /// begins or ends with `-`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Hostname(Box<str>);
+pub struct Hostname(Arc<str>);
 
 owned_name!(Hostname);
 

@@ -38,7 +38,8 @@ pub enum InvalidName {
 }
 
 /// Implements what all owned names share: access to the text, `Display`, and parsing through
-/// `FromStr`, `TryFrom` and serde.
+/// `FromStr`, `TryFrom` and serde. Their text is shared by all clones: a controller may hold
+/// hundreds of thousands of services, and several copies of each name.
 macro_rules! owned_name {
     ($name:ident) => {
         impl $name {
@@ -51,6 +52,12 @@ macro_rules! owned_name {
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 
@@ -72,7 +79,7 @@ macro_rules! owned_name {
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0.into()
+                name.0.as_ref().to_owned()
             }
         }
     };

@@ -1,5 +1,6 @@
 use super::{InvalidName, owned_name};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The name of a peer's `IstioFederation` object: a DNS subdomain (Kubernetes object names) of at
 /// most 253 bytes.
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// This is our name for the peer, not the peer's name for itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct PeerName(Box<str>);
+pub struct PeerName(Arc<str>);
 
 owned_name!(PeerName);
 

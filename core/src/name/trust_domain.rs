@@ -1,5 +1,6 @@
 use super::{InvalidName, owned_name};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A trust domain name (SPIFFE-ID, section 2.1): 1 to 255 bytes of `a-z`, `0-9`, `.`, `-` and `_`.
 ///
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// by byte, so no certificate would match a folded name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct TrustDomain(Box<str>);
+pub struct TrustDomain(Arc<str>);
 
 owned_name!(TrustDomain);
 

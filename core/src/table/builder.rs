@@ -19,6 +19,10 @@ pub struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerIndex(pub(super) usize);
 
+/// The grants of an export in a [`TableBuilder`], for others that have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrantSet(usize);
+
 /// The callers of one peer that may reach an export.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grant {
@@ -98,8 +102,8 @@ impl TableBuilder {
         Ok(PeerIndex(index))
     }
 
-    /// Adds an exported service with its grants. A service without grants is known but refuses
-    /// every caller.
+    /// Adds an exported service with its grants, and returns them for [`Self::export_alike`]. A
+    /// service without grants is known but refuses every caller.
     ///
     /// # Errors
     /// [`BuildError::SameService`], [`BuildError::WrongGrant`], or [`BuildError::TooMany`] if a
@@ -108,7 +112,7 @@ impl TableBuilder {
         &mut self,
         service: ServiceName,
         mut grants: Vec<Grant>,
-    ) -> Result<(), BuildError> {
+    ) -> Result<GrantSet, BuildError> {
         grants.sort_unstable_by_key(|grant| grant.peer);
         let twice = grants.windows(2).any(|two| matches!(two, [a, b] if a.peer == b.peer));
         if twice || grants.last().is_some_and(|last| last.peer.0 >= self.peers.len()) {
@@ -118,6 +122,23 @@ impl TableBuilder {
         self.check_new(&service)?;
         let next = self.grants.len();
         let number = *self.grants.entry(grants).or_insert(next);
+        self.exports.insert(service, Some(number));
+        Ok(GrantSet(number))
+    }
+
+    /// Adds an exported service with the same grants as another one.
+    ///
+    /// # Errors
+    /// [`BuildError::SameService`], or [`BuildError::WrongGrant`] for the grants of another builder.
+    pub fn export_alike(
+        &mut self,
+        service: ServiceName,
+        GrantSet(number): GrantSet,
+    ) -> Result<(), BuildError> {
+        if number >= self.grants.len() {
+            return Err(BuildError::WrongGrant(service));
+        }
+        self.check_new(&service)?;
         self.exports.insert(service, Some(number));
         Ok(())
     }

@@ -56,7 +56,7 @@ mod reader;
 mod rows;
 mod sections;
 
-pub use builder::{BuildError, Grant, Peer, PeerIndex, TableBuilder};
+pub use builder::{BuildError, Grant, GrantSet, Peer, PeerIndex, TableBuilder};
 pub use check::TableError;
 pub(crate) use check::is_known;
 pub use layout::{MAX_CALLER_PATTERNS, MAX_TABLE_BYTES};

@@ -1,6 +1,6 @@
 //! Conditions in the form of Kubernetes. Some of them have DKP's types and reasons.
 
-use super::import::{Imports, acknowledges};
+use super::importing::{Importing, acknowledges};
 use super::{Candidate, Inputs, LocalCluster, Standing};
 use crate::finding::{Finding, FindingReason, messages};
 use crate::knowledge::{DataplaneReason, Exchange, ExchangeReason, PeerKnowledge};
@@ -113,8 +113,8 @@ pub(super) enum Gateways {
 }
 
 impl Gateways {
-    pub(super) fn of(imports: &Imports, peer: &PeerName) -> Self {
-        match (imports.targets.contains_key(peer), imports.pending.contains(peer)) {
+    pub(super) fn of(importing: &Importing, peer: &PeerName) -> Self {
+        match (importing.targets.contains_key(peer), importing.pending.contains(peer)) {
             (true, _) => Self::InForce,
             (false, true) => Self::Pending,
             (false, false) => Self::None,

@@ -12,10 +12,10 @@ use crate::object::{
     ServicePortSpec, TransportProtocol, check_cluster_domain, is_dns_label,
 };
 use fedgate_core::{
-    BuildError, Grant, Hostname, PeerIndex, PeerName, ServiceName, ServicePort, Table,
+    BuildError, Grant, GrantSet, Hostname, PeerIndex, PeerName, ServiceName, ServicePort, Table,
     TableBuilder, TableError, TrustDomain,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::sync::Arc;
 
 /// An exported port of a Service.
@@ -325,12 +325,18 @@ pub(super) fn table<'a>(
         };
         indices.insert(&peer.name, builder.peer(row)?);
     }
+    // Exports share their lists of grants, so each list is written once.
+    let mut sets: BTreeMap<*const PeerGrant, GrantSet> = BTreeMap::new();
     for export in exports {
-        match export.mode {
-            GatewayMode::Terminate => {
-                builder.export(export.service.clone(), grants(&export.grants, &indices))?
+        let service = export.service.clone();
+        match (export.mode, sets.entry(export.grants.as_ptr())) {
+            (GatewayMode::Passthrough, _) => builder.passthrough(service)?,
+            (GatewayMode::Terminate, Entry::Occupied(set)) => {
+                builder.export_alike(service, *set.get())?;
             }
-            GatewayMode::Passthrough => builder.passthrough(export.service.clone())?,
+            (GatewayMode::Terminate, Entry::Vacant(entry)) => {
+                entry.insert(builder.export(service, grants(&export.grants, &indices))?);
+            }
         }
     }
     if let Some(health) = health {

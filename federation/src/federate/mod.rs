@@ -11,13 +11,16 @@
 //! it, and the rest goes on. The same inputs give the same outputs, in the same order, byte for
 //! byte.
 
+mod bundles;
 mod condition;
 mod export;
 mod gateways;
 mod health;
 mod import;
+mod importing;
 mod last_valid;
 mod limits;
+mod memory;
 mod non_peers;
 mod offer;
 mod passthrough;
@@ -28,7 +31,8 @@ mod standing;
 pub use condition::{Condition, ConditionStatus, ConditionType, table_too_large};
 pub use export::{Export, TableFailure};
 pub use gateways::Gateway;
-pub use import::{Import, ProbeTarget, Protocol, ServerIdentity};
+pub use import::{Import, Imports, ImportsIter, ProbeTarget, Protocol, ServerIdentity};
+pub use memory::Memory;
 pub use passthrough::{Passthrough, PassthroughService};
 pub use publish::{DocumentVersion, Published};
 pub use report::PeerReport;
@@ -112,8 +116,8 @@ pub struct Federation {
     /// peers' roots in addition to ours. A Service is among the exports as soon as
     /// [`Passthrough::Prepared`] says that its workloads do.
     pub passthrough: Vec<PassthroughService>,
-    /// The imports, in order of service.
-    pub imports: Vec<Import>,
+    /// The imports, in order of peer and service.
+    pub imports: Imports,
     /// How to probe each peer's gateways. Peers without a usable gateway are not listed.
     pub probe_targets: BTreeMap<PeerName, ProbeTarget>,
     /// The names of each peer's gateways that must be looked up. Peers without names are not
@@ -190,6 +194,13 @@ impl Federation {
 
 /// Computes the desired state.
 pub fn federate(inputs: &Inputs<'_>) -> Federation {
+    federate_again(inputs, &mut Memory::default())
+}
+
+/// Computes the same as [`federate()`], but repeats only what has changed since the run that left
+/// `memory`, and shares the rest with its result. So a change of one peer costs little, however much
+/// the others offer.
+pub fn federate_again(inputs: &Inputs<'_>, memory: &mut Memory) -> Federation {
     let mut findings = inputs.objects.findings.clone();
     let (candidates, non_peers) = candidates(inputs, &mut findings);
     let accepted = || candidates.iter().filter(|candidate| candidate.is_accepted());
@@ -215,8 +226,9 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
         health.as_ref(),
     );
 
-    let bundles = import::bundles(inputs, accepted(), &mut findings);
-    let imports = import::imports(inputs, accepted(), &bundles, &mut findings);
+    let bundles = bundles::bundles(inputs, accepted(), &mut findings);
+    let importing =
+        importing::import(inputs, accepted(), &bundles, &mut memory.imports, &mut findings);
     let published = publish::publish(
         inputs,
         accepted().map(|candidate| &candidate.peer),
@@ -231,7 +243,7 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
     findings.extend(granter.into_findings());
     findings.extend(inputs.local.credentials.findings(inputs.now));
     findings.extend(table.as_ref().err().map(|failure| failure.finding(local)));
-    let peers = report::reports(inputs, &candidates, &modes, &exports, &imports, &mut findings);
+    let peers = report::reports(inputs, &candidates, &modes, &exports, &importing, &mut findings);
     findings.sort_by(|a, b| {
         (a.severity, &a.object, &a.field, a.reason)
             .cmp(&(b.severity, &b.object, &b.field, b.reason))
@@ -248,9 +260,9 @@ pub fn federate(inputs: &Inputs<'_>) -> Federation {
         exports,
         health,
         passthrough,
-        imports: imports.rows,
-        probe_targets: imports.targets,
-        gateway_names: imports.names,
+        imports: importing.imports,
+        probe_targets: importing.targets,
+        gateway_names: importing.names,
         bundles,
         peers,
         non_peers,

@@ -1,11 +1,11 @@
 //! The reports on the peers.
 
 use super::condition::{Condition, Gateways, conditions};
-use super::import::Imports;
-use super::{Candidate, Export, Import, Inputs, Standing};
+use super::importing::Importing;
+use super::{Candidate, Export, Inputs, Standing};
 use crate::bundle::Fingerprint;
 use crate::document::ClusterUuid;
-use crate::finding::{Finding, FindingReason, Severity};
+use crate::finding::{Finding, FindingReason, ObjectRef, Severity};
 use crate::grant::PeerGrant;
 use crate::knowledge::{Age, Known, Notice};
 use crate::object::Peer;
@@ -46,13 +46,17 @@ pub(super) fn reports(
     candidates: &[Candidate<'_>],
     modes: &BTreeMap<&PeerName, Mode>,
     exports: &[Export],
-    imports: &Imports,
+    importing: &Importing,
     findings: &mut Vec<Finding>,
 ) -> Vec<PeerReport> {
-    let counts = Counts::new(exports, &imports.rows);
+    let granted = granted_exports(exports);
+    let mut about_peers = about_peers(findings);
     let mut reports = Vec::new();
     for candidate in candidates {
         let own = peer_findings(inputs, candidate);
+        let gateways = Gateways::of(importing, &candidate.peer.name);
+        let others = about_peers.remove(&candidate.peer.object()).unwrap_or_default();
+        let conditions = conditions(inputs, candidate, &own, &others, gateways);
         // Also for a refused peer: a hijacked endpoint shows in such changes.
         findings.extend(
             candidate
@@ -60,56 +64,56 @@ pub(super) fn reports(
                 .iter()
                 .flat_map(|known| known.notice_findings(&candidate.peer, inputs.now)),
         );
-        let about = |finding: &&Finding| finding.object == candidate.peer.object();
-        let of_bundle: Vec<_> = findings.iter().filter(about).cloned().collect();
-        let gateways = Gateways::of(imports, &candidate.peer.name);
-        let conditions = conditions(inputs, candidate, &own, &of_bundle, gateways);
         findings.extend(own);
-        let mode = modes.get(&candidate.peer.name).copied().unwrap_or(Mode::Enforce);
-        reports.push(report(candidate, mode, conditions, &counts));
+        let name = &candidate.peer.name;
+        let mode = modes.get(name).copied().unwrap_or(Mode::Enforce);
+        let counts = (
+            granted.get(name).copied().unwrap_or_default(),
+            importing.imports.of(candidate.peer.trust_domain.as_str()).len(),
+        );
+        reports.push(report(candidate, mode, conditions, counts));
     }
     reports
 }
 
-struct Counts<'a> {
-    granted: BTreeMap<&'a PeerName, usize>,
-    imports: BTreeMap<&'a PeerName, usize>,
+/// Returns the findings about peers, by object.
+fn about_peers(findings: &[Finding]) -> BTreeMap<ObjectRef, Vec<Finding>> {
+    let kind = ObjectRef::federation("").kind;
+    let mut about: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for finding in findings.iter().filter(|finding| finding.object.kind == kind) {
+        about.entry(finding.object.clone()).or_default().push(finding.clone());
+    }
+    about
 }
 
-impl<'a> Counts<'a> {
-    fn new(exports: &'a [Export], imports: &'a [Import]) -> Self {
-        let mut counts = Self { granted: BTreeMap::new(), imports: BTreeMap::new() };
-        // Exports share their lists of grants, so each list is examined once.
-        let mut lists: BTreeMap<_, (usize, &[PeerGrant])> = BTreeMap::new();
-        for export in exports {
-            lists.entry(export.grants.as_ptr()).or_insert((0, &export.grants)).0 += 1;
-        }
-        for (exports, grant) in lists
-            .values()
-            .flat_map(|(exports, grants)| grants.iter().map(move |grant| (exports, grant)))
-        {
-            if grant.is_granted() {
-                *counts.granted.entry(&grant.peer).or_default() += exports;
-            }
-        }
-        for import in imports {
-            *counts.imports.entry(&import.peer).or_default() += 1;
-        }
-        counts
+/// Returns how many exports each peer may reach.
+fn granted_exports(exports: &[Export]) -> BTreeMap<&PeerName, usize> {
+    // Exports share their lists of grants, so each list is examined once.
+    let mut lists: BTreeMap<_, (usize, &[PeerGrant])> = BTreeMap::new();
+    for export in exports {
+        lists.entry(export.grants.as_ptr()).or_insert((0, &export.grants)).0 += 1;
     }
+    let mut granted = BTreeMap::new();
+    for (exports, grant) in lists
+        .values()
+        .flat_map(|(exports, grants)| grants.iter().map(move |grant| (exports, grant)))
+    {
+        if grant.is_granted() {
+            *granted.entry(&grant.peer).or_default() += exports;
+        }
+    }
+    granted
 }
 
 fn report(
     candidate: &Candidate<'_>,
     mode: Mode,
     conditions: Vec<Condition>,
-    counts: &Counts<'_>,
+    (granted_exports, imports): (usize, usize),
 ) -> PeerReport {
     let knowledge = candidate.knowledge;
     let public = knowledge.and_then(|knowledge| knowledge.public.as_ref());
     let private = knowledge.and_then(|knowledge| knowledge.private.as_ref());
-    let count =
-        |of: &BTreeMap<&PeerName, usize>| of.get(&candidate.peer.name).copied().unwrap_or_default();
     PeerReport {
         standing: candidate.standing.clone(),
         mode,
@@ -121,8 +125,8 @@ fn report(
             .collect(),
         public_confirmed: public.map(|known| known.confirmed),
         private_confirmed: private.map(|known| known.confirmed),
-        granted_exports: count(&counts.granted),
-        imports: count(&counts.imports),
+        granted_exports,
+        imports,
         notices: knowledge.map(|knowledge| knowledge.notices.clone()).unwrap_or_default(),
         conditions,
         peer: candidate.peer.clone(),

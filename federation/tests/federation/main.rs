@@ -15,6 +15,7 @@ mod keys;
 mod knowledge;
 mod last_valid;
 mod limits;
+mod memory;
 mod mistakes;
 mod notices;
 mod objects;

@@ -245,14 +245,18 @@ impl Rig {
     }
 
     pub(crate) fn federate(&self) -> Federation {
-        federate(&Inputs {
+        federate(&self.inputs())
+    }
+
+    pub(crate) fn inputs(&self) -> Inputs<'_> {
+        Inputs {
             local: &self.local,
             objects: &self.objects,
             knowledge: &self.knowledge,
             previous: &self.previous,
             times: TIMES,
             now: self.now,
-        })
+        }
     }
 
     /// Returns the object of a peer.
@@ -290,7 +294,7 @@ impl Rig {
     }
 }
 
-fn hostname(text: &str) -> fedgate_core::Hostname {
+pub(crate) fn hostname(text: &str) -> fedgate_core::Hostname {
     fedgate_core::Hostname::parse(text).unwrap()
 }
 

@@ -25,14 +25,8 @@ impl Explainer<'_> {
             return self.end(None);
         }
         self.trust(report);
-        match self
-            .sources
-            .federation
-            .imports
-            .iter()
-            .find(|import| import.service == self.question.to)
-        {
-            Some(import) => self.route(report, import),
+        match self.sources.federation.imports.find(&self.question.to) {
+            Some((_, import)) => self.route(report, import),
             None => self.step("announced", false, not_announced(report)),
         }
         self.end(None)

@@ -98,7 +98,7 @@ fn egress(imports: &[Import], bundles: &BTreeMap<TrustDomain, TrustBundle>) -> V
         listen: "127.0.0.1".parse().unwrap(),
         admin: "127.0.0.1:15010".parse().unwrap(),
         identity: identity(),
-        imports,
+        imports: &imports.iter().cloned().collect(),
         ports: &ports,
         bundles,
         access_log: &AccessLog::Stdout,

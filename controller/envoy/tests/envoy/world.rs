@@ -161,7 +161,7 @@ impl Cluster {
             listen: LOOPBACK,
             admin: ANY_PORT,
             identity: &self.identity,
-            imports: &self.imports,
+            imports: &self.imports.iter().cloned().collect(),
             ports: &self.ports,
             bundles: &self.bundles,
             access_log: &AccessLog::Stdout,

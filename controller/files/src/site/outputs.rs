@@ -41,8 +41,13 @@ impl Site {
     ) -> BTreeMap<ServiceName, u16> {
         let allocation =
             sinks::egress_ports(&self.settings, federation, &self.reserved_ports, capacity);
-        findings.extend(sinks::missing_ports(&self.settings, &allocation, capacity.egress_ports));
-        let Allocation { mut ports, reserved, .. } = allocation;
+        let Allocation { mut ports, reserved } = allocation;
+        findings.extend(sinks::missing_ports(
+            &self.settings,
+            &federation.imports,
+            &ports,
+            capacity.egress_ports,
+        ));
         if reserved != self.reserved_ports {
             match self.state.save(EGRESS_PORTS, &reserved) {
                 Ok(()) => self.reserved_ports = reserved,

@@ -15,7 +15,7 @@ use crate::settings::ControllerSettings;
 use fedgate_core::{Hostname, TrustDomain};
 use fedgate_envoy::trust::{into_upstream_tls, spiffe_validator};
 use fedgate_federation::bundle::{TrustBundle, bundle_map};
-use fedgate_federation::federate::Import;
+use fedgate_federation::federate::{Import, Imports};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ pub(crate) fn name(host: &Hostname, trust_domain: &TrustDomain) -> String {
 /// The objects, created lazily. Leaves out hosts whose owner has no trusted root.
 pub(crate) fn objects<'a>(
     settings: &'a ControllerSettings,
-    imports: &'a [Import],
+    imports: &'a Imports,
     bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
 ) -> impl Iterator<Item = Desired> + 'a {
     let mut named: BTreeMap<String, (&Import, BTreeSet<&Hostname>)> = BTreeMap::new();

@@ -10,7 +10,7 @@ use crate::api::kind::Kind;
 use crate::settings::ControllerSettings;
 use fedgate_core::TrustDomain;
 use fedgate_federation::bundle::TrustBundle;
-use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
+use fedgate_federation::federate::{Import, Imports, Protocol, ServerIdentity};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,16 +33,15 @@ pub(super) const NO_WAYPOINT: (&str, &str) = (USE_WAYPOINT, "none");
 /// one may take precedence.
 const MUTUAL_TLS: (&str, &str) = ("security.istio.io/tlsMode", "istio");
 
-/// The objects of all imports. `imports` are in order of host, as `federate` returns them. There
-/// may be very many objects, so they are created lazily, and each can be dropped before the next. A
-/// host whose owner has no trusted root gets none.
+/// The objects of all imports. There may be very many, so they are created lazily, and each can be
+/// dropped before the next. A host whose owner has no trusted root gets none.
 pub(crate) fn objects<'a>(
     settings: &'a ControllerSettings,
-    imports: &'a [Import],
+    imports: &'a Imports,
     bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
 ) -> impl Iterator<Item = Desired> + 'a {
-    let hosts = imports.chunk_by(|a, b| a.service.host == b.service.host);
-    hosts
+    imports
+        .by_host()
         .filter_map(|ports| Some(Host { settings, ports, first: ports.first()? }))
         .filter(|host| bundles.contains_key(&host.first.trust_domain))
         .flat_map(|host| [host.destination_rule(), host.service_entry()])
@@ -165,8 +164,9 @@ mod tests {
     fn made(change: impl FnOnce(&mut Import)) -> BTreeMap<Kind, Value> {
         let sample = Sample::healthy();
         let federation = sample.snapshot().in_force.federation;
-        let mut imports = federation.imports.clone();
+        let mut imports: Vec<_> = federation.imports.iter().cloned().collect();
         change(&mut imports[0]);
+        let imports = imports.into_iter().collect();
         let bindings = bindings::objects(&sample.settings, &imports, &federation.bundles);
         let objects = bindings.chain(objects(&sample.settings, &imports, &federation.bundles));
         objects.map(|object| (object.kind, object.body["spec"].clone())).collect()

@@ -5,7 +5,7 @@
 
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
-use fedgate_federation::federate::Import;
+use fedgate_federation::federate::{Import, Imports};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use kube::api::DynamicObject;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub(crate) fn keep(object: DynamicObject) -> Hosts {
 }
 
 /// A finding for each imported host that is also in another ServiceEntry.
-pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, imports: &[Import]) -> Vec<Finding> {
+pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, imports: &Imports) -> Vec<Finding> {
     let mut by_host: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
     for (key, hosts) in entries {
         hosts.iter().for_each(|host| by_host.entry(host).or_default().push(key));
@@ -35,9 +35,7 @@ pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, imports: &[Import]) -> Vec<F
         return Vec::new();
     }
     let mut found: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
-    for host in
-        imports.chunk_by(|a, b| a.service.host == b.service.host).filter_map(|ports| ports.first())
-    {
+    for host in imports.by_host().filter_map(|ports| ports.first()) {
         let Some(others) = by_host.get(host.service.host.as_str()) else { continue };
         found.entry(host.peer.as_str()).or_default().push(finding(host, others));
     }
@@ -100,7 +98,7 @@ mod tests {
     fn an_imported_host_in_anothers_service_entry_is_a_finding() {
         let imports = Sample::healthy().snapshot().in_force.federation.imports;
         let found = |entries: &[(Key, Hosts)]| taken(&entries.iter().cloned().collect(), &imports);
-        let host = imports[0].service.host.as_str();
+        let host = imports.iter().next().unwrap().service.host.as_str();
         assert!(found(&[]).is_empty());
         assert!(found(&[entry("a", &["other.svc.beta.example", "web.example"])]).is_empty());
         let findings =
@@ -132,7 +130,7 @@ mod tests {
     #[test]
     fn the_findings_of_a_peer_are_limited() {
         let imports = Sample::healthy().snapshot().in_force.federation.imports;
-        let findings = vec![finding(&imports[0], &[]); MOST + 5];
+        let findings = vec![finding(imports.iter().next().unwrap(), &[]); MOST + 5];
         let kept = limited("beta", findings);
         assert_eq!(kept.len(), MOST + 1);
         assert!(kept[MOST].message.starts_with("5 more"));

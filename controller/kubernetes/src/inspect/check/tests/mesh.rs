@@ -6,7 +6,7 @@ use crate::inspect::check::{CheckOutcome, Report, judge};
 use crate::sample::Sample;
 use crate::settings::Delivery;
 use fedgate_federation::bundle::{Root, roots_to_pem};
-use fedgate_federation::federate::Published;
+use fedgate_federation::federate::{Imports, Published};
 use serde_json::{Value, json};
 
 fn config(path: &str, value: Value) -> Report {
@@ -201,7 +201,7 @@ fn ambient_clients_are_named_with_the_effect_on_their_calls() {
 
     let mut found = facts(&Sample::healthy());
     found.mesh.ambient = Ok(AmbientClients::new(named(&["web"]), named(&[])));
-    found.snapshot.as_mut().unwrap().in_force.federation.imports.clear();
+    found.snapshot.as_mut().unwrap().in_force.federation.imports = Imports::default();
     let line = judge(&found).sections.into_iter().flat_map(|section| section.checks);
     let line = line.into_iter().find(|check| check.name == "ambient-clients").unwrap();
     assert_eq!(
