@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// Runs the controller on a folder until SIGTERM or SIGINT. SIGHUP makes it read all files again.
 ///
@@ -55,6 +56,8 @@ pub async fn run(dir: &Path) -> Result<()> {
     let mut envoys = EnvoyWatch::start(site.envoy_files());
     let mut signals = Signals::new()?;
     let mut schedule = CompileSchedule::default();
+    let mut saving = interval(SAVING);
+    saving.set_missed_tick_behavior(MissedTickBehavior::Delay);
     reload_all(&mut reload, &mut site, &mut changes);
     site.show_identity(&probed_with);
     let ended = loop {
@@ -95,10 +98,12 @@ pub async fn run(dir: &Path) -> Result<()> {
                 site.observed(observed);
                 schedule.changed();
             }
+            _ = saving.tick(), if site.has_unsaved() => if site.save_some() { schedule.changed() },
             () = schedule.wait() => {}
         }
     };
     drop(importer);
+    site.save_all();
     stop_all(&stop, servers, &ended).await;
     ended
 }
@@ -118,6 +123,10 @@ const LEARNED: usize = 256;
 
 /// How soon to retry a sink that failed.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How often the main loop saves what it has learned of peers, for a short time. So peers that
+/// change faster than the disk can follow are saved less often.
+const SAVING: Duration = Duration::from_millis(50);
 
 /// How soon the status shows an update in which only times changed.
 const REFRESH: Duration = Duration::from_secs(10);

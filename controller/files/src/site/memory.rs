@@ -2,39 +2,100 @@
 
 use super::Site;
 use crate::admin::AdminAddress;
-use crate::state::StateFolder;
+use crate::state::{StateError, StateFolder};
 use fedgate_core::PeerName;
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::{Federation, Finding};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::time::{Duration, Instant};
 
 pub(super) const PUBLISHED: &str = "published.json";
 pub(super) const EGRESS_PORTS: &str = "egress-ports.json";
 const PEERS: &str = "peers";
 
+/// How long the main loop saves knowledge before it does something else. A slow disk then delays no
+/// table.
+const SAVING: Duration = Duration::from_millis(25);
+
+/// The peers whose knowledge is not saved yet.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    /// Those whose turn has not come.
+    waiting: BTreeSet<PeerName>,
+    /// The peer that was saved last. The next one by name comes next, so that none waits forever.
+    last: Option<PeerName>,
+    /// Those that could not be saved, with the reason.
+    failed: BTreeMap<PeerName, StateError>,
+}
+
+impl Unsaved {
+    fn next(&mut self) -> Option<PeerName> {
+        let after = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.waiting.range::<PeerName, _>((after, Bound::Unbounded)).next();
+        let next = later.or(self.waiting.first())?.clone();
+        self.waiting.remove(&next);
+        self.last = Some(next.clone());
+        Some(next)
+    }
+
+    fn forget(&mut self, peer: &PeerName) {
+        self.waiting.remove(peer);
+        self.failed.remove(peer);
+    }
+}
+
 impl Site {
-    /// Saves what is known of a peer, for a restart. After a failure the next round and the next
-    /// compilation try again.
-    pub(super) fn save(&mut self, peer: &PeerName) {
+    /// Notes that what is known of a peer must be saved for a restart, if that is so.
+    pub(super) fn note_unsaved(&mut self, peer: &PeerName) {
         let Some(knowledge) = self.compiler.knowledge.get(peer) else { return };
-        if !knowledge.needs_saving(self.saved.get(peer), &self.compiler.times()) {
-            return;
+        if knowledge.needs_saving(self.saved.get(peer), &self.compiler.times()) {
+            self.unsaved.waiting.insert(peer.clone());
         }
+    }
+
+    /// Returns true if knowledge waits to be saved.
+    pub(crate) fn has_unsaved(&self) -> bool {
+        !self.unsaved.waiting.is_empty()
+    }
+
+    /// Saves knowledge for a short time. Returns true if that failed for a peer; the next round and
+    /// the next compilation try again.
+    pub(crate) fn save_some(&mut self) -> bool {
+        let (began, before) = (Instant::now(), self.unsaved.failed.len());
+        while let Some(peer) = self.unsaved.next() {
+            self.save(&peer);
+            if began.elapsed() >= SAVING {
+                break;
+            }
+        }
+        self.unsaved.failed.len() > before
+    }
+
+    /// Saves all knowledge that waits, before the end.
+    pub(crate) fn save_all(&mut self) {
+        while let Some(peer) = self.unsaved.next() {
+            self.save(&peer);
+        }
+    }
+
+    fn save(&mut self, peer: &PeerName) {
+        let Some(knowledge) = self.compiler.knowledge.get(peer) else { return };
         match self.state.save(&knowledge_file(peer), knowledge) {
             Ok(()) => {
-                self.unsaved.remove(peer);
+                self.unsaved.failed.remove(peer);
                 self.saved.insert(peer.clone(), knowledge.clone());
             }
-            Err(error) => drop(self.unsaved.insert(peer.clone(), error)),
+            Err(error) => drop(self.unsaved.failed.insert(peer.clone(), error)),
         }
     }
 
     /// Tries again to save what is known of peers and could not be saved.
     pub(super) fn unsaved_knowledge(&mut self) -> Vec<Finding> {
-        for peer in self.unsaved.keys().cloned().collect::<Vec<_>>() {
+        for peer in self.unsaved.failed.keys().cloned().collect::<Vec<_>>() {
             self.save(&peer);
         }
-        self.unsaved.values().map(|error| self.not_written("state/peers/", error)).collect()
+        self.unsaved.failed.values().map(|error| self.not_written("state/peers/", error)).collect()
     }
 
     /// Forgets what was known of peers whose objects are gone.
@@ -42,7 +103,7 @@ impl Site {
         for gone in self.compiler.forget_removed_peers() {
             self.state.remove(&knowledge_file(&gone));
             self.saved.remove(&gone);
-            self.unsaved.remove(&gone);
+            self.unsaved.forget(&gone);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::manifests::Endpoints;
 use crate::own;
 use crate::settings::{Settings, restart_needed};
 use crate::sinks::{self, Deployment};
-use crate::state::{StateError, StateFolder};
+use crate::state::StateFolder;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedgate_core::{PeerName, ServiceName, Table, TableBuilder};
 use fedgate_engine::compiler::Compiler;
@@ -33,7 +33,7 @@ use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::Objects;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use jiff::Timestamp;
-use memory::{EGRESS_PORTS, PUBLISHED, load_knowledge};
+use memory::{EGRESS_PORTS, PUBLISHED, Unsaved, load_knowledge};
 use outputs::table_of_gateway;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -53,8 +53,7 @@ pub(crate) struct Site {
     written: Table,
     /// What the state folder has about the peers.
     saved: BTreeMap<PeerName, PeerKnowledge>,
-    /// The peers whose knowledge could not be saved there.
-    unsaved: BTreeMap<PeerName, StateError>,
+    unsaved: Unsaved,
     /// The versions as the state folder has them.
     saved_versions: Published,
     /// Where the command line finds this controller, until it is written to the state folder.
@@ -109,7 +108,7 @@ impl Site {
             replaced_at: cluster_identity::replaced_at(&state),
             written,
             saved,
-            unsaved: BTreeMap::new(),
+            unsaved: Unsaved::default(),
             saved_versions,
             unsaved_address: None,
             reserved_ports: state.load(EGRESS_PORTS).unwrap_or_default(),
@@ -214,7 +213,7 @@ impl Site {
     pub(crate) fn learned(&mut self, update: PeerUpdate) -> bool {
         let peer = update.peer.clone();
         let changed = self.compiler.learned(update);
-        self.save(&peer);
+        self.note_unsaved(&peer);
         changed
     }
 
