@@ -4,12 +4,14 @@
 //! connection, no connection stays idle between rounds, and every round fully checks the endpoint's
 //! certificate.
 
-use super::endpoint::EndpointVerifier;
+use super::endpoint::{EndpointVerifier, verifier_of};
 use super::{FetchFailure, FetchLimits};
 use crate::tls::WithSignatures;
 use fedgate_federation::object::EndpointTls;
 use reqwest::{Client, ClientBuilder, redirect::Policy, retry};
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::CertificateDer};
+#[cfg(test)]
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore, client::WebPkiServerVerifier, crypto::aws_lc_rs};
 use std::{fmt, sync::Arc};
 use tracing::warn;
 
@@ -18,7 +20,11 @@ const MAX_HEADERS: usize = 64;
 
 /// The system's root certificates, loaded once and shared by all peers.
 #[derive(Clone)]
-pub(crate) struct SystemRoots(Arc<RootCertStore>);
+pub(crate) struct SystemRoots {
+    /// `None` if there are none.
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+    count: usize,
+}
 
 impl SystemRoots {
     /// Loads the system's roots, honouring `SSL_CERT_FILE` and `SSL_CERT_DIR`. A root that cannot
@@ -31,7 +37,12 @@ impl SystemRoots {
         }
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(found.certs);
-        Self(Arc::new(roots))
+        let count = roots.len();
+        let verifier = verifier_of(roots).unwrap_or_else(|error| {
+            warn!(%error, "the system's roots cannot be used; peers need spec.metadata.ca");
+            None
+        });
+        Self { verifier, count }
     }
 
     /// Uses exactly these roots.
@@ -41,21 +52,13 @@ impl SystemRoots {
     ) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
         certificates.into_iter().try_for_each(|certificate| roots.add(certificate))?;
-        Ok(Self(Arc::new(roots)))
-    }
-
-    fn and(&self, more: &[Box<[u8]>]) -> Result<Arc<RootCertStore>, rustls::Error> {
-        let mut roots = RootCertStore::clone(&self.0);
-        for certificate in more {
-            roots.add(CertificateDer::from_slice(certificate))?;
-        }
-        Ok(Arc::new(roots))
+        Ok(Self { count: roots.len(), verifier: verifier_of(roots)? })
     }
 }
 
 impl fmt::Debug for SystemRoots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SystemRoots({})", self.0.len())
+        write!(f, "SystemRoots({})", self.count)
     }
 }
 
@@ -87,14 +90,14 @@ fn verified_by(
     tls: &EndpointTls,
     roots: &SystemRoots,
 ) -> Result<ClientBuilder, rustls::Error> {
-    let (roots, exactly) = match tls {
-        EndpointTls::System => (roots.0.clone(), [].as_slice()),
-        EndpointTls::SystemAnd(more) => (roots.and(more)?, more.as_slice()),
+    let own = match tls {
+        EndpointTls::System => [].as_slice(),
+        EndpointTls::SystemAnd(own) => own.as_slice(),
         EndpointTls::Unverified => return Ok(builder.tls_danger_accept_invalid_certs(true)),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier =
-        WithSignatures::new(EndpointVerifier::new(roots, exactly, &provider)?, &provider);
+    let verifier = EndpointVerifier::new(roots.verifier.clone(), own)?;
+    let verifier = WithSignatures::new(verifier, &provider);
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()

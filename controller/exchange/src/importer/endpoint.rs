@@ -9,7 +9,7 @@
 use crate::tls::VerifyCertificate;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
@@ -19,28 +19,53 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// Verifies by roots, and also accepts certificates listed one by one.
 #[derive(Debug)]
 pub(super) struct EndpointVerifier {
-    /// `None` if there are no roots at all.
-    by_roots: Option<Arc<WebPkiServerVerifier>>,
+    /// By the system's roots, which are many: all peers share this one.
+    by_system: Option<Arc<WebPkiServerVerifier>>,
+    /// By the roots in `spec.metadata.ca`.
+    by_own: Option<Arc<WebPkiServerVerifier>>,
     exactly: Box<[Box<[u8]>]>,
 }
 
+/// A verifier by these roots; `None` if there are none.
+pub(super) fn verifier_of(
+    roots: RootCertStore,
+) -> Result<Option<Arc<WebPkiServerVerifier>>, Error> {
+    if roots.is_empty() {
+        return Ok(None);
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let built = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build();
+    built.map(Some).map_err(|error| Error::General(error.to_string()))
+}
+
 impl EndpointVerifier {
-    /// `exactly` lists the certificates of `spec.metadata.ca`, which are also among `roots`.
+    /// `own` lists the certificates of `spec.metadata.ca`.
     pub(super) fn new(
-        roots: Arc<RootCertStore>,
-        exactly: &[Box<[u8]>],
-        provider: &Arc<CryptoProvider>,
+        by_system: Option<Arc<WebPkiServerVerifier>>,
+        own: &[Box<[u8]>],
     ) -> Result<Self, Error> {
-        let by_roots = match roots.is_empty() {
-            true => None,
-            false => {
-                let built =
-                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider))
-                        .build();
-                Some(built.map_err(|error| Error::General(error.to_string()))?)
+        let mut roots = RootCertStore::empty();
+        own.iter().try_for_each(|root| roots.add(CertificateDer::from_slice(root)))?;
+        Ok(Self { by_system, by_own: verifier_of(roots)?, exactly: own.into() })
+    }
+
+    fn by_roots(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let mut refused = Error::from(CertificateError::UnknownIssuer);
+        for roots in [&self.by_own, &self.by_system].into_iter().flatten() {
+            match roots.verify_server_cert(end_entity, intermediates, name, &[], now) {
+                Ok(_) => return Ok(()),
+                // The first reason that says more than that the issuer is unknown.
+                Err(error) if refused == CertificateError::UnknownIssuer.into() => refused = error,
+                Err(_) => {}
             }
-        };
-        Ok(Self { by_roots, exactly: exactly.into() })
+        }
+        Err(refused)
     }
 }
 
@@ -53,10 +78,7 @@ impl VerifyCertificate for EndpointVerifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         if !self.exactly.iter().any(|known| **known == **end_entity) {
-            let by_roots = self.by_roots.as_ref().ok_or(CertificateError::UnknownIssuer)?;
-            return by_roots
-                .verify_server_cert(end_entity, intermediates, name, &[], now)
-                .map(drop);
+            return self.by_roots(end_entity, intermediates, name, now);
         }
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
         check_dates(end_entity, now)
