@@ -4,7 +4,8 @@
 //! No part of fedgate is replaced by a test double. A [`federation::Federation`] is a set of
 //! clusters, each with a real controller (`fedgate run`), a real gateway Envoy and a real egress
 //! Envoy. Only the back ends and the clients are small programs of this crate. They let a test
-//! count the connections that reach a back end, and use any certificate.
+//! count the connections that reach a back end, and use any certificate. The exception is
+//! [`fleet`], which plays thousands of peers for load measurements.
 
 pub mod authority;
 pub mod backend;
@@ -14,6 +15,7 @@ pub mod cluster;
 pub mod deployed;
 pub mod envoy;
 pub mod federation;
+pub mod fleet;
 pub mod guide;
 pub mod http2;
 pub mod istio;

@@ -60,11 +60,11 @@ enum Command {
     },
     /// Run the benches.
     ///
-    /// Arguments are passed to `cargo bench`; `--short` alone runs each bench for a moment. Three
+    /// Arguments are passed to `cargo bench`; `--short` alone runs each bench for a moment. Four
     /// words are special: `cargo xtask bench envoy` measures what authorization costs a gateway,
-    /// beside fedgate's alternatives; `cargo xtask bench kubernetes` measures the controller on a
-    /// real API server, and `cargo xtask bench istio` measures what imports cost istiod and a
-    /// sidecar.
+    /// beside fedgate's alternatives; `cargo xtask bench controller` measures one controller with
+    /// 2,000 peers; `cargo xtask bench kubernetes` measures the controller on a real API server,
+    /// and `cargo xtask bench istio` measures what imports cost istiod and a sidecar.
     Bench(More),
     /// Build the gateway filter and print its path.
     Wasm,
@@ -173,6 +173,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::E2e { part: Some(Part::Kubernetes), more, .. } => tests::on_kubernetes(&more),
         Command::E2e { part: Some(Part::Istio), more, .. } => tests::on_istio(&more),
         Command::Bench(More { more }) => match more.split_first() {
+            Some((first, rest)) if first == "controller" => tests::many_peers(rest),
             Some((first, rest)) if first == "kubernetes" => tests::load(rest),
             Some((first, rest)) if first == "istio" => tests::cost_on_istio(rest),
             Some((first, rest)) if first == "envoy" => bench::on_envoy(rest),

@@ -169,6 +169,22 @@ pub fn load(more: &[String]) -> Result<()> {
     become_command(command.arg("--nocapture").args(more))
 }
 
+/// Measures one controller in files mode with thousands of peers.
+///
+/// # Errors
+/// When something cannot be built or started, or a limit is exceeded.
+pub fn many_peers(more: &[String]) -> Result<()> {
+    step("building the filter");
+    wasm::build()?;
+    step("building the controller and the measurement");
+    fedgate::build_optimized()?;
+    let measurement = test_binary("controller")?;
+    step("running the measurement; this takes some five minutes");
+    let mut command = Command::new(measurement);
+    command.current_dir(root().join("e2e")).env(fedgate::OPTIMIZED, "1");
+    run(command.arg("--nocapture").args(more))
+}
+
 /// Builds or fetches what the tests on Kubernetes need from outside this workspace.
 ///
 /// # Errors

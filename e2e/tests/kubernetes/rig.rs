@@ -1,9 +1,10 @@
 //! The test rig itself: what the other tests rely on.
 
 use anyhow::{Context, Result, ensure};
+use fedgate_e2e::fleet::Fleet;
 use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{CONTROLLER, MESH_NAMESPACE, NAMESPACE, SERVICE_ACCOUNT};
-use fedgate_e2e::kubernetes::{ControlPlane, Fleet, Key, KubernetesCluster, Objects, Options};
+use fedgate_e2e::kubernetes::{ControlPlane, Key, KubernetesCluster, Objects, Options};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;

@@ -2,8 +2,9 @@
 //! the machine. The numbers are in `docs/sizing.md`.
 
 use anyhow::{Context, Result, ensure};
+use fedgate_e2e::fleet::Fleet;
 use fedgate_e2e::kubernetes::{
-    AuditLog, CONTROLLER, Fleet, Key, KubernetesCluster, KubernetesFederation, NAMESPACE, Objects,
+    AuditLog, CONTROLLER, Key, KubernetesCluster, KubernetesFederation, NAMESPACE, Objects,
 };
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
