@@ -141,7 +141,10 @@ impl Variant {
         });
         for file in files.iter_mut().filter(|_| !self.is_fedgate()) {
             match file.path.as_str() {
-                LISTENERS => change(file, |listener| self.replace_filters(listener, exports))?,
+                LISTENERS => {
+                    change(file, |listener| self.replace_filters(listener))?;
+                    self.put_rbac(file, exports)?;
+                }
                 CLUSTERS => change(file, |cluster| name_by_sni(cluster, world))?,
                 _ => {}
             }
@@ -157,18 +160,30 @@ impl Variant {
         })
     }
 
+    /// Puts the RBAC filter into its place.
+    fn put_rbac(self, file: &mut File, exports: &Exports) -> Result<()> {
+        let filter = match self {
+            Self::RbacRules => rbac::rules(exports),
+            Self::RbacMatcher => rbac::matcher(exports),
+            _ => return Ok(()),
+        };
+        file.contents = rbac::put(std::str::from_utf8(&file.contents)?, &filter).into_bytes();
+        Ok(())
+    }
+
     /// Replaces the filters of the federation listener.
-    fn replace_filters(self, listener: &mut Value, exports: &Exports) {
+    fn replace_filters(self, listener: &mut Value) {
         if listener["name"] != "federation" {
             return;
         }
         let filters = &mut listener["filter_chains"][0]["filters"];
-        let wasm = filters[1].take();
+        let mut own = filters.as_array().into_iter().flatten();
+        // Envoy refuses a listener with a filter that is null.
+        let wasm = own.find(|filter| filter["name"] == "fedgate").cloned().unwrap_or_default();
         let first = match self {
             Self::Open | Self::FedgateWasm | Self::FedgateNative => None,
             Self::EmptyWasm => Some(wasm),
-            Self::RbacRules => Some(rbac::rules(exports)),
-            Self::RbacMatcher => Some(rbac::matcher(exports)),
+            Self::RbacRules | Self::RbacMatcher => Some(rbac::place()),
         };
         let sni_cluster =
             "type.googleapis.com/envoy.extensions.filters.network.sni_cluster.v3.SniCluster";
