@@ -1,8 +1,8 @@
 //! Who may reach an export, case by case.
 
 use crate::rig::{Rig, found, name, the};
-use fedgate_core::Mode;
 use fedgate_core::{Decision, Outcome, Reason as Word, decide};
+use fedgate_core::{MAX_CALLER_PATTERNS, Mode};
 use fedgate_federation::Federation;
 use fedgate_federation::federate::Export;
 use fedgate_federation::grant::Access;
@@ -87,11 +87,14 @@ fn the_owner_narrows_to_some_peers() {
         assert_eq!(access(&federation, "gamma"), Access::OwnerExcludes);
         assert_eq!(announced(&federation, "gamma"), ["db:5432"]);
     }
-    the(&annotate(&mut rig, "beta,delta").findings, Reason::UnknownPeer);
+    let field = Some("metadata.annotations[fedgate.dev/peers]");
+    let unknown = annotate(&mut rig, "beta,delta");
+    assert_eq!(the(&unknown.findings, Reason::UnknownPeer).field.as_deref(), field);
     // Invalid names admit no peer.
     for text in ["", "*", "Beta", "beta gamma"] {
         let federation = annotate(&mut rig, text);
-        the(&federation.findings, Reason::InvalidAnnotation);
+        let finding = the(&federation.findings, Reason::InvalidAnnotation);
+        assert_eq!(finding.field.as_deref(), field, "{text}");
         assert_eq!(
             (outcome(&federation, "beta"), outcome(&federation, "gamma")),
             (NOT_GRANTED, NOT_GRANTED),
@@ -361,9 +364,9 @@ fn an_unreadable_policy_denies_only_the_peers_it_names() {
 }
 
 #[test]
-fn of_two_policies_with_the_same_name_only_the_first_allows() {
+fn of_two_policies_with_the_same_name_only_the_first_allows_or_audits() {
     let mut rig = Rig::new();
-    let mut second = policy("p", json!({"peers": ["beta", "gamma"]}));
+    let mut second = policy("p", json!({"peers": ["beta", "gamma"], "mode": "Audit"}));
     second.source = Some("b.yaml".to_owned());
     rig.objects.policies =
         vec![second, policy("p", json!({"peers": ["beta"], "services": [{"ports": [80]}]}))];
@@ -401,6 +404,20 @@ fn more_callers_than_a_grant_holds_are_refused() {
     assert_eq!(the(&federation.findings, Reason::TooManyCallers).object.name, "b");
     assert_eq!(call(&federation, "beta", "ns/a599/sa/x").reason, Word::Granted);
     assert_eq!(call(&federation, "beta", "ns/b0/sa/x").reason, Word::CallerNotGranted);
+}
+
+#[test]
+fn a_policy_may_name_as_many_callers_as_a_grant_holds() {
+    let reasons = |count: usize| {
+        let callers: Vec<_> = (0..count).map(|n| json!({"namespace": format!("n{n}")})).collect();
+        let mut rig = Rig::new();
+        rig.objects.policies = vec![policy("p", json!({"callers": callers}))];
+        let federation = rig.federate();
+        let last = call(&federation, "beta", &format!("ns/n{}/sa/x", count - 1)).reason;
+        (last, found(&federation.findings, Reason::InvalidPolicy).len())
+    };
+    assert_eq!(reasons(MAX_CALLER_PATTERNS), (Word::Granted, 0));
+    assert_eq!(reasons(MAX_CALLER_PATTERNS + 1), (Word::NotGranted, 1));
 }
 
 #[test]
