@@ -60,8 +60,8 @@ enum Command {
     },
     /// Run the benches.
     ///
-    /// Arguments are passed to `cargo bench`; `--short` alone runs each bench for a moment. Four
-    /// words are special: `cargo xtask bench envoy` measures what authorization costs a gateway,
+    /// Arguments are passed to `cargo bench`; `--short` alone runs those of the filter for a moment
+    /// in a debug build, for their answers only. Four words are special: `cargo xtask bench envoy` measures what authorization costs a gateway,
     /// beside fedgate's alternatives; `cargo xtask bench controller` measures one controller with
     /// 2,000 peers; `cargo xtask bench kubernetes` measures the controller on a real API server,
     /// and `cargo xtask bench istio` measures what imports cost istiod and a sidecar.

@@ -208,6 +208,20 @@ fn any_policy_that_enforces_wins() {
 }
 
 #[test]
+fn an_empty_list_in_a_policy_says_how_to_allow_nothing() {
+    for spec in [
+        json!({"callers": []}),
+        json!({"services": [{"namespaces": []}]}),
+        json!({"services": [{"ports": []}]}),
+    ] {
+        let mut rig = Rig::new();
+        rig.objects.policies = vec![policy("p", spec.clone())];
+        let finding = the(&rig.federate().findings, Reason::InvalidPolicy).clone();
+        assert!(finding.message.contains("services: []"), "{spec}: {finding}");
+    }
+}
+
+#[test]
 fn an_invalid_policy_denies_and_never_allows() {
     for spec in [
         json!({"peers": ["beta"], "callers": []}),

@@ -54,6 +54,7 @@ fn a_dkp_document_that_lost_most_services_is_held() {
     for (before, after) in [(4, 1), (10, 4), (4, 0), (1, 0)] {
         let mut knowledge = knowing(&theirs(before));
         let held = absorb_private(&mut knowledge, &beta(), &theirs(after), at(60));
+        assert!(!held.is_taken(), "{before} to {after}");
         the(&held.into_findings(), Reason::HeldDocument);
         assert_eq!(services_of(&knowledge), before, "{before} to {after}");
         assert_eq!(knowledge.held.as_ref().unwrap().since, at(60));
