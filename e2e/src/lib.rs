@@ -22,7 +22,6 @@ pub mod istio;
 pub mod kubernetes;
 pub mod manifest;
 pub mod metadata_proxy;
-pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod run_folder;

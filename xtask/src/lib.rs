@@ -18,6 +18,7 @@ mod manifests;
 pub mod native;
 pub mod network;
 mod once;
+pub mod ports;
 pub mod programs;
 pub mod releases;
 pub mod tests;

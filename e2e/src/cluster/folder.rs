@@ -4,13 +4,14 @@
 use super::Cluster;
 use crate::authority::{Identity, Leaf};
 use crate::manifest::{self, Service};
-use crate::{ports, programs};
+use crate::programs;
 use anyhow::{Context, Result, bail};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use xtask::native::CHOICE;
+use xtask::ports;
 
 /// The content of `fedgate.yaml`.
 #[derive(Debug, Clone)]

@@ -4,12 +4,12 @@
 
 use super::Envoy;
 use crate::authority::IdentityFiles;
-use crate::ports;
 use crate::run_folder::RunFolder;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
+use xtask::ports;
 
 /// A running stock gateway.
 #[derive(Debug)]

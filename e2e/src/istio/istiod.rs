@@ -4,14 +4,15 @@ use crate::authority::Authority;
 use crate::cluster::Filter;
 use crate::kubernetes::{KubernetesCluster, MESH_NAMESPACE};
 use crate::process::Process;
+use crate::programs;
 use crate::run_folder::RunFolder;
-use crate::{ports, programs};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use xtask::ports;
 
 /// How long istiod may take to start on a fully loaded machine.
 const START: Duration = Duration::from_secs(120);

@@ -5,8 +5,8 @@ use super::credentials::{ADMIN, Credentials};
 use super::etcd::Etcd;
 use super::kubeconfig::{client, kubeconfig};
 use crate::process::Process;
+use crate::programs;
 use crate::run_folder::{RunFolder, files_below};
-use crate::{ports, programs};
 use anyhow::{Context, Result};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -15,6 +15,7 @@ use kube::api::PostParams;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use xtask::ports;
 
 /// How long an API server may take to start on a fully loaded machine.
 const START: Duration = Duration::from_secs(120);

@@ -1,12 +1,13 @@
 //! An API server's store.
 
 use crate::process::Process;
+use crate::programs;
 use crate::run_folder::RunFolder;
-use crate::{ports, programs};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use xtask::ports;
 
 const START: Duration = Duration::from_secs(30);
 

@@ -1,12 +1,13 @@
 //! One `fedgate controller` process.
 
 use crate::process::Process;
-use crate::{ports, programs};
+use crate::programs;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
+use xtask::ports;
 
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(60);

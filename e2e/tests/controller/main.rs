@@ -10,12 +10,13 @@ use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::long_scenario;
 use fedgate_e2e::usage::Usage;
-use fedgate_e2e::{ports, wait};
+use fedgate_e2e::wait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
+use xtask::ports;
 
 const PATIENCE: Duration = Duration::from_secs(900);
 

@@ -7,12 +7,12 @@ use fedgate_e2e::cluster::{Cluster, SOON};
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::ports;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use std::net::{SocketAddr, TcpStream};
 use tokio::task::JoinSet;
+use xtask::ports;
 
 /// All processes of a site may open 256 files each, and strangers open more connections than that.
 #[test]

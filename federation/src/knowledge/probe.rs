@@ -46,12 +46,6 @@ impl DataplaneReason {
     }
 }
 
-impl std::fmt::Display for DataplaneReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
 /// What remains open after a probe without our certificate.
 pub const SERVER_ONLY: &str = "the gateway was verified; whether it takes this mesh's certificates cannot be tried from here, see RootsAcknowledged";
 

@@ -7,7 +7,7 @@ use rcgen::{
 };
 use serde_json::Value;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -70,9 +70,8 @@ times: {{poll: 1s}}
             name = self.name,
             gateway = free_port(),
             metadata = self.metadata_port,
-            // Below the kernel's ephemeral ports, so that no other cluster's gateway lies in the
-            // range. The egress skips ports of the range that are taken.
-            egress = 16_000 + free_port() % 10_000,
+            // The ranges of clusters may overlap: the egress skips ports that are taken.
+            egress = xtask::ports::free_range(1).unwrap().start().min(&26_000),
             egress_end = 32_000,
         )
     }
@@ -310,5 +309,5 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    xtask::ports::free().unwrap().port()
 }

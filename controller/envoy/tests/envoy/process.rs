@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// Long, because the machine may be busy. Only a failing test waits this long.
@@ -234,20 +233,7 @@ impl Drop for Envoy {
     }
 }
 
-/// A port that was free a moment ago.
+/// A loopback port on which nothing listens.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A port to listen on, below those that Linux assigns to any program, so that nobody takes it
-/// before Envoy. Each is given out once.
-pub(crate) fn listen_port() -> u16 {
-    const FIRST: u16 = 12_000;
-    const COUNT: u16 = 18_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let own = (std::process::id() % u32::from(COUNT)) as u16;
-    let mut ports = std::iter::repeat_with(|| {
-        FIRST + (own + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT
-    });
-    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+    xtask::ports::free().unwrap().port()
 }

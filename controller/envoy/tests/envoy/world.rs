@@ -1,7 +1,7 @@
 //! A cluster whose gateway and egress are real Envoys, and the state that its files are made from.
 
 use super::pki::Authority;
-use super::process::{Envoy, listen_port};
+use super::process::{Envoy, free_port};
 use fedgate_core::{
     Callers, Grant, Mode, Options, Peer, PeerName, ServiceName, ServicePort, Table, TableBuilder,
     TrustDomain,
@@ -154,7 +154,7 @@ impl Cluster {
     /// Writes the egress's files.
     pub(crate) fn publish_imports(&mut self) -> Written {
         for import in &self.imports {
-            self.ports.entry(import.service.clone()).or_insert_with(listen_port);
+            self.ports.entry(import.service.clone()).or_insert_with(free_port);
         }
         let files = self.files.egress(&EgressInputs {
             trust_domain: &self.authority.trust_domain,

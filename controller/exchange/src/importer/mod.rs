@@ -322,13 +322,13 @@ impl Shared {
 }
 
 fn describe_exchange(exchange: Option<&Exchange>) -> Option<String> {
-    exchange.map(|exchange| describe(&exchange.reason, &exchange.message))
+    exchange.map(|exchange| describe(exchange.reason.word(), &exchange.message))
 }
 
-fn describe(reason: &impl ToString, message: &str) -> String {
+fn describe(reason: &str, message: &str) -> String {
     match message {
-        "" => reason.to_string(),
-        message => format!("{}: {message}", reason.to_string()),
+        "" => reason.to_owned(),
+        message => format!("{reason}: {message}"),
     }
 }
 
@@ -336,7 +336,8 @@ fn describe(reason: &impl ToString, message: &str) -> String {
 fn log(before: &PeerKnowledge, update: &PeerUpdate) {
     let after = &update.knowledge;
     let ends = |of: &PeerKnowledge| {
-        let probe = of.dataplane.as_ref().map(|probe| describe(&probe.reason, &probe.message));
+        let probe =
+            of.dataplane.as_ref().map(|probe| describe(probe.reason.word(), &probe.message));
         [
             ("public", describe_exchange(of.public_exchange.as_ref())),
             ("private", describe_exchange(of.private_exchange.as_ref())),

@@ -9,10 +9,11 @@ use fedgate_e2e::kubernetes::{ControlPlane, Key, MESH_NAMESPACE, NAMESPACE, Obje
 use fedgate_e2e::process::Process;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::{authority::Authority, chart, ports, programs, wait};
+use fedgate_e2e::{authority::Authority, chart, programs, wait};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::process::Output;
+use xtask::ports;
 
 const PLAIN: [&str; 3] = [
     "trustDomain=alpha.example",

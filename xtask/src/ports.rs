@@ -3,12 +3,15 @@
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Mutex;
 
-/// Below the range for outgoing connections (Linux: 32768 and up), so that no client takes such a
-/// port first.
-const RANGE: std::ops::Range<u16> = 10_000..32_000;
+/// Where single ports come from. Both ranges are below the one for outgoing connections (Linux:
+/// 32768 and up), so that no client takes such a port first.
+const SINGLE: Range<u16> = 10_000..16_000;
+/// Where ranges of ports come from. A program may use its range long after it has started, and
+/// must not take a single port then.
+const RANGES: Range<u16> = 16_000..32_000;
 
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
@@ -17,7 +20,7 @@ static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 /// # Errors
 /// When none is found.
 pub fn free() -> Result<SocketAddr> {
-    Ok(loopback(*free_range(1)?.start()))
+    Ok(loopback(*within(&SINGLE, 1)?.start()))
 }
 
 /// A range of free ports. No port is returned twice.
@@ -25,9 +28,13 @@ pub fn free() -> Result<SocketAddr> {
 /// # Errors
 /// When there is no such range.
 pub fn free_range(length: u16) -> Result<RangeInclusive<u16>> {
+    within(&RANGES, length)
+}
+
+fn within(all: &Range<u16>, length: u16) -> Result<RangeInclusive<u16>> {
     let Ok(mut given) = GIVEN.lock() else { bail!("the list of ports in use is broken") };
     for _ in 0..1_000 {
-        let first = fastrand::u16(RANGE.start..RANGE.end - length);
+        let first = fastrand::u16(all.start..all.end - length);
         let ports = first..=first + length - 1;
         let is_free = |port| !given.contains(&port) && TcpListener::bind(loopback(port)).is_ok();
         if ports.clone().all(is_free) {
@@ -35,7 +42,7 @@ pub fn free_range(length: u16) -> Result<RangeInclusive<u16>> {
             return Ok(ports);
         }
     }
-    bail!("no {length} free ports in a row found between {} and {}", RANGE.start, RANGE.end)
+    bail!("no {length} free ports in a row found between {} and {}", all.start, all.end)
 }
 
 fn loopback(port: u16) -> SocketAddr {
