@@ -145,6 +145,23 @@ fn the_same_content_with_a_lower_sequence_is_not_a_replay() {
 }
 
 #[test]
+fn the_same_content_with_a_higher_sequence_raises_it() {
+    let mut knowledge = knowing(&ours(5, 10));
+    assert_eq!(absorb_private(&mut knowledge, &beta(), &ours(7, 10), at(60)), Absorbed::Confirmed);
+    assert!(matches!(
+        absorb_private(&mut knowledge, &beta(), &ours(6, 11), at(60)),
+        Absorbed::Refused(_)
+    ));
+}
+
+#[test]
+fn a_dkp_peer_without_services_may_move_its_gateway() {
+    let mut knowledge = knowing(&theirs(0));
+    let moved = dkp(private(0, &["192.0.2.77"], services(0)));
+    assert!(absorb_private(&mut knowledge, &beta(), &moved, at(60)).is_taken());
+}
+
+#[test]
 fn a_broken_document_changes_nothing() {
     let mut knowledge = knowing(&ours(5, 10));
     let before = knowledge.clone();
