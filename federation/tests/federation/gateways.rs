@@ -201,6 +201,9 @@ fn a_failed_lookup_keeps_the_last_good_addresses_until_the_staleness_limit() {
 #[test]
 fn reordered_addresses_are_no_change_and_unannounced_names_are_dropped() {
     let mut rig = rig(&[("gw.beta.example", 15_443)]);
+    let new: Vec<_> =
+        rig.known("beta").new_names().iter().map(|name| name.as_str().to_owned()).collect();
+    assert_eq!(new, ["gw.beta.example"]);
     rig.looked_up("beta", &[("gw.beta.example", &["192.0.2.9", "192.0.2.8"])], at(2));
     let first = rig.known("beta").clone();
     rig.looked_up("beta", &[("gw.beta.example", &["192.0.2.8", "192.0.2.9"])], at(60));

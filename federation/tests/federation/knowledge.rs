@@ -184,6 +184,9 @@ fn a_broken_document_changes_nothing() {
         ExchangeReason::InvalidPublicMetadata
     );
     assert_eq!(knowledge.public, before.public);
+    // Each of the two documents has its own notice.
+    let documents: Vec<_> = knowledge.notices.iter().map(|notice| notice.document).collect();
+    assert_eq!(documents, [Some(DocumentKind::Private), Some(DocumentKind::Public)]);
 }
 
 #[test]
