@@ -94,6 +94,8 @@ fn repeated_refusals_are_one_finding_until_a_day_after_the_last() {
         assert!(
             finding.message.contains("since 2026-01-01T00:00:20Z")
                 && finding.message.contains("an HTML page")
+                && finding.message.ends_with("; ask the peer's operator to correct it"),
+            "{finding}"
         );
     }
     assert_eq!(rig.known("beta").notices.len(), 1);
