@@ -10,7 +10,7 @@ use fedgate_filter::metrics::counters;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// All names that were ever defined. A name's position is its number in the process.
+/// All names that were ever defined, each with its number in the process.
 static NAMES: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
 
 /// The counters of one configuration: Envoy's numbers, by number in the process.

@@ -22,6 +22,7 @@
 //! The same as for the proxy-wasm filter, except for the filter that records the URI SANs: Envoy
 //! gives them to a dynamic module itself. Without tcp_proxy's `max_early_data_bytes` the handshake
 //! of a paused connection would never finish.
+//!
 //! A client that never finishes its handshake is closed by `transport_socket_connect_timeout`.
 //!
 //! # Panics

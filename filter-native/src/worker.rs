@@ -5,7 +5,7 @@ use crate::counters::number_of;
 use crate::module::Configured;
 use crate::newest::Newest;
 use fedgate_filter::Gateway;
-use fedgate_filter::host::{ConnectionId, Host, Identity, Level, MetricKind, Status};
+use fedgate_filter::host::{ConnectionId, Host, Identity, Level, Status};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -82,20 +82,30 @@ impl Worker {
         self.newest.set_waker(scheduler);
     }
 
-    /// Puts the newest table in force on this thread.
+    /// Puts the newest table in force on this thread. A wake-up closes what it revokes.
     pub(crate) fn catch_up(&self) {
-        let Some((count, configuration)) = self.newest.since(self.adopted.get()) else { return };
-        self.adopted.set(count);
-        self.gateway.adopt(configuration);
-        if self.gateway.has_closing() {
-            self.newest.wake_this_thread();
+        if self.adopt_newest() {
+            self.wake_again_to_close();
         }
     }
 
     /// A new table has arrived, or connections are to be closed.
     pub(crate) fn wake(&self) {
-        self.catch_up();
+        self.adopt_newest();
         self.gateway.close_some(CLOSES);
+        self.wake_again_to_close();
+    }
+
+    /// Returns true if there was a newer table.
+    fn adopt_newest(&self) -> bool {
+        let newest = self.newest.since(self.adopted.get());
+        let Some((count, configuration)) = newest else { return false };
+        self.adopted.set(count);
+        self.gateway.adopt(configuration);
+        true
+    }
+
+    fn wake_again_to_close(&self) {
         if self.gateway.has_closing() {
             self.newest.wake_this_thread();
         }
@@ -245,19 +255,16 @@ impl Host for Envoy {
         self.defer(Deferred::Close(format!("fedgate_{reason}").into()))
     }
 
-    fn define_metric(&self, _kind: MetricKind, name: &str) -> Option<u32> {
+    fn define_counter(&self, name: &str) -> Option<u32> {
         number_of(name)
     }
 
-    fn increment_metric(&self, metric: u32, by: u64) {
+    fn increment(&self, counter: u32, by: u64) {
         self.acting(|known| {
-            let counter = known.configured.counters.get(metric);
+            let counter = known.configured.counters.get(counter);
             counter.map(|counter| known.handle.increment(counter, by))
         });
     }
-
-    /// The main thread sets all gauges, when it loads a configuration.
-    fn record_metric(&self, _metric: u32, _value: u64) {}
 
     fn logs(&self, level: Level) -> bool {
         abi::logs(level)

@@ -23,6 +23,14 @@ impl Configuration {
         read_configuration(json).map(Self::new)
     }
 
+    /// Like [`Self::read`], but logs what is wrong.
+    pub fn read_or_log(json: &[u8], log: impl FnOnce(Level, &str)) -> Option<Self> {
+        let refused = |error| {
+            log(Level::Error, &format!("{error}; refused, the last good table stays in force"));
+        };
+        Self::read(json).map_err(refused).ok()
+    }
+
     /// Reads a configuration that has passed the check before.
     pub(crate) fn read_checked(json: &[u8]) -> Result<Self, ConfigurationError> {
         read_checked_configuration(json).map(Self::new)
@@ -31,14 +39,6 @@ impl Configuration {
     fn new((table, options): (Table, Options)) -> Self {
         let version = version(&table, &options);
         Self { table, options, version }
-    }
-
-    /// The same for a configuration from the proxy. One that is not valid is refused, and logged.
-    pub fn read_or_log(json: &[u8], log: impl FnOnce(Level, &str)) -> Option<Self> {
-        let refused = |error| {
-            log(Level::Error, &format!("{error}; refused, the last good table stays in force"));
-        };
-        Self::read(json).map_err(refused).ok()
     }
 
     /// Logs that a configuration is empty. `known`: there has been a table before.

@@ -21,16 +21,6 @@ pub enum Level {
     Error = 4,
 }
 
-/// The kind of a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u32)]
-pub enum MetricKind {
-    /// A value that only grows.
-    Counter = 0,
-    /// A value that is set.
-    Gauge = 1,
-}
-
 /// The host's status of a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status(pub u32);
@@ -95,14 +85,11 @@ pub trait Host {
     /// Closes a connection once the filter has returned, for the given reason word.
     fn close(&self, reason: &str) -> Result<(), Status>;
 
-    /// Defines a metric, or finds it if it is defined; `None` if the proxy refuses.
-    fn define_metric(&self, kind: MetricKind, name: &str) -> Option<u32>;
+    /// Defines a counter, or finds it if it is defined; `None` if the proxy refuses.
+    fn define_counter(&self, name: &str) -> Option<u32>;
 
     /// Adds to a counter.
-    fn increment_metric(&self, metric: u32, by: u64);
-
-    /// Sets a gauge.
-    fn record_metric(&self, metric: u32, value: u64);
+    fn increment(&self, counter: u32, by: u64);
 
     /// Returns true if lines of this level are printed. Check it before formatting a line for a
     /// single connection.

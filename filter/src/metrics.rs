@@ -29,7 +29,7 @@
 //! | `fedgate.table.threads` | gauge: how many threads (the workers and the main one) have that table in force |
 
 use crate::configuration::Configuration;
-use crate::host::{Host, MetricKind};
+use crate::host::Host;
 use fedgate_core::{Decision, Outcome, PeerRow, Reason, Table};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,25 +67,24 @@ impl Event {
 const REASONS: usize = Reason::ALL.len();
 const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Audited, Outcome::Refused];
 
-/// The metrics of one gateway in one thread. Each is defined at its first use, and found without a
+/// The counters of one gateway in one thread. Each is defined at its first use, and found without a
 /// search from then on.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    decisions: [[Metric; REASONS]; OUTCOMES.len()],
-    events: [Metric; Event::ALL.len()],
+    decisions: [[Counter; REASONS]; OUTCOMES.len()],
+    events: [Counter; Event::ALL.len()],
     peers: RefCell<Peers>,
-    gauges: RefCell<BTreeMap<&'static str, Metric>>,
 }
 
-/// The proxy's number for a metric, once it is defined.
+/// The proxy's number for a counter, once it is defined.
 #[derive(Debug, Default)]
-struct Metric(Cell<Option<u32>>);
+struct Counter(Cell<Option<u32>>);
 
 /// The counters of one peer, or of all that are not counted by name.
 #[derive(Debug)]
 struct Series {
     label: Box<str>,
-    counters: [Metric; OUTCOMES.len()],
+    counters: [Counter; OUTCOMES.len()],
 }
 
 #[derive(Debug, Default)]
@@ -108,26 +107,6 @@ impl Metrics {
         peers.of_table.clear();
     }
 
-    /// Shows the table in force.
-    pub(crate) fn show_table(&self, host: &impl Host, table: &Table) {
-        for (gauge, value) in gauges(table) {
-            self.show(host, gauge, value);
-        }
-    }
-
-    /// Shows how many threads have the table in force.
-    pub(crate) fn threads(&self, host: &impl Host, threads: u64) {
-        self.show(host, THREADS, threads);
-    }
-
-    fn show(&self, host: &impl Host, gauge: &'static str, value: u64) {
-        let mut gauges = self.gauges.borrow_mut();
-        let metric = gauges.entry(gauge).or_default();
-        if let Some(number) = metric.number(host, MetricKind::Gauge, || gauge.to_owned()) {
-            host.record_metric(number, value);
-        }
-    }
-
     /// Counts a connection that the table in force decided.
     pub(crate) fn decided(&self, host: &impl Host, decision: &Decision<'_>) {
         let Decision { outcome, reason, peer } = *decision;
@@ -148,25 +127,15 @@ impl Metrics {
     }
 }
 
-impl Metric {
-    /// Adds one to a counter.
+impl Counter {
+    /// Adds one. Defines the counter at its first use; the proxy never frees a definition.
     fn increment(&self, host: &impl Host, name: impl FnOnce() -> String) {
-        if let Some(number) = self.number(host, MetricKind::Counter, name) {
-            host.increment_metric(number, 1);
-        }
-    }
-
-    /// Defines the metric at its first use. The proxy never frees a definition.
-    fn number(
-        &self,
-        host: &impl Host,
-        kind: MetricKind,
-        name: impl FnOnce() -> String,
-    ) -> Option<u32> {
         if self.0.get().is_none() {
-            self.0.set(host.define_metric(kind, &name()));
+            self.0.set(host.define_counter(&name()));
         }
-        self.0.get()
+        if let Some(number) = self.0.get() {
+            host.increment(number, 1);
+        }
     }
 }
 

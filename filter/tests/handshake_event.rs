@@ -3,7 +3,7 @@
 mod support;
 
 use fedgate_core::Options;
-use fedgate_filter::host::{Action, ConnectionId, Host, Identity, Level, MetricKind, Status};
+use fedgate_filter::host::{Action, ConnectionId, Host, Identity, Level, Status};
 use fedgate_filter::metrics::{counters, gauges};
 use fedgate_filter::{Configuration, Gateway, Stream};
 use std::cell::{Cell, RefCell};
@@ -82,18 +82,14 @@ impl Host for Proxy {
         Ok(())
     }
 
-    fn define_metric(&self, _: MetricKind, name: &str) -> Option<u32> {
+    fn define_counter(&self, name: &str) -> Option<u32> {
         let mut counters = self.0.counters.borrow_mut();
         counters.entry(name.to_owned()).or_default();
         counters.keys().position(|found| found == name).map(|position| position as u32)
     }
 
-    fn increment_metric(&self, metric: u32, by: u64) {
-        *self.0.counters.borrow_mut().values_mut().nth(metric as usize).expect("a counter") += by;
-    }
-
-    fn record_metric(&self, _: u32, _: u64) {
-        panic!("the life cycle sets no gauges");
+    fn increment(&self, counter: u32, by: u64) {
+        *self.0.counters.borrow_mut().values_mut().nth(counter as usize).expect("a counter") += by;
     }
 
     fn logs(&self, _: Level) -> bool {
@@ -186,7 +182,7 @@ fn the_end_of_the_handshake_decides() {
     assert_eq!(thread.call(refused, Stream::on_upstream_data), Action::Pause);
 }
 
-/// Envoy never sends data before it reports the handshake; if it did, nobody would be known.
+/// Envoy never sends data before it reports the handshake; if it did, the caller would be unknown.
 #[test]
 fn data_before_the_handshake_is_refused() {
     let mut thread = Thread::with(&usual());

@@ -19,7 +19,7 @@ type Answer = Result<(), Failure>;
 macro_rules! register {
     ($linker:ident, $function:ident($($argument:ident: $kind:ty),*)) => {
         $linker.func_wrap("env", concat!("proxy_", stringify!($function)), |mut vm: Vm<'_>, $($argument: $kind),*| {
-            match begin(&vm, stringify!($function)) {
+            match begin(&vm, stringify!($function), concat!("proxy_", stringify!($function))) {
                 Some(status) => Ok(status as u32),
                 None => answer($function(&mut vm, $($argument),*)),
             }
@@ -28,10 +28,10 @@ macro_rules! register {
 }
 
 /// Notes a call; returns the status of a function that a test refuses.
-fn begin(vm: &Vm<'_>, function: &str) -> Option<Status> {
+fn begin(vm: &Vm<'_>, function: &str, import: &str) -> Option<Status> {
     let mut process = vm.data().process.borrow_mut();
     process.trace.call(function);
-    process.refused_calls.get(&format!("proxy_{function}")).copied()
+    process.refused_calls.get(import).copied()
 }
 
 fn note(vm: &Vm<'_>, subject: &[u8]) {

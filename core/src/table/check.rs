@@ -53,7 +53,8 @@ pub(super) fn check(bytes: Box<[u8]>) -> Result<(Sections, ContentHash), TableEr
     Ok((sections, hash))
 }
 
-/// Splits the bytes into sections, as far as their number allows, and believes the rest.
+/// Splits the bytes into sections by the counts in the header. Does not check the hash or the
+/// content.
 pub(super) fn split(bytes: Box<[u8]>) -> Result<(Sections, ContentHash), TableError> {
     let header = header(&bytes)?;
     let ranges = ranges(&header, bytes.len())?;

@@ -240,6 +240,20 @@ fn a_new_table_wakes_the_thread_and_closes_what_it_revokes() {
 }
 
 #[test]
+fn each_wake_up_closes_some_connections_and_asks_for_one_more_if_any_are_left() {
+    let mut envoy = Envoy::start("many revoked");
+    let clients: Vec<_> = (0..150).map(|_| envoy.admitted()).collect();
+    assert!(envoy.load(&configuration(2, false)));
+    let woken = || clients[0].0.woken.load(Ordering::SeqCst);
+    let closed = || clients.iter().filter(|client| client.closed().is_some()).count();
+    assert_eq!((woken(), closed()), (1, 0));
+    for expected in [(2, 64), (3, 128), (3, 150)] {
+        clients[0].wake();
+        assert_eq!((woken(), closed()), expected);
+    }
+}
+
+#[test]
 fn the_waker_is_handed_on_when_its_connection_ends() {
     let mut envoy = Envoy::start("handed on");
     let (first, second) = (envoy.admitted(), envoy.admitted());
@@ -265,9 +279,9 @@ fn panicking_in<T>(entry: &'static str, act: impl FnOnce() -> T) -> T {
     let result = act();
     ASKED.set("");
     let lines = logged();
-    let told =
+    let expected =
         format!("the filter panicked in {entry}; the connection or configuration is refused");
-    assert!(lines.contains(&told), "{lines:?}");
+    assert!(lines.contains(&expected), "{lines:?}");
     result
 }
 

@@ -8,7 +8,7 @@
 //! [`Host::act_for`]. No call calls back into the filter before it returns: the host defers
 //! resuming and closing until the filter has returned (cpp-host `addAfterVmCallAction`).
 
-use crate::host::{Level, MetricKind, Status};
+use crate::host::{Level, Status};
 use std::time::Duration;
 
 /// A context of the proxy. Each connection has a stream context, and each configured plugin a root
@@ -51,6 +51,16 @@ impl Property {
 impl Status {
     /// Another VM has written the shared data since it was read.
     pub const CAS_MISMATCH: Self = Self(8);
+}
+
+/// The kind of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum MetricKind {
+    /// A value that only grows.
+    Counter = 0,
+    /// A value that is set.
+    Gauge = 1,
 }
 
 /// A value in the shared data.

@@ -7,8 +7,8 @@
     reason = "host calls take and give pointers; this module is the only one that sees them"
 )]
 
-use super::host::{ContextId, Host, Property, SharedValue};
-use crate::host::{Level, MetricKind, Status};
+use super::host::{ContextId, Host, MetricKind, Property, SharedValue};
+use crate::host::{Level, Status};
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The life cycle's host, made of the host calls of a VM.
 
-use super::host::{ContextId, Host, Property};
+use super::host::{ContextId, Host, MetricKind, Property};
 use super::{identity, route};
-use crate::host::{self, Identity, Level, MetricKind, Status};
+use crate::host::{self, Identity, Level, Status};
 use std::cell::Cell;
 
 /// The prefix of the filter state that a plugin may set. The proxy adds it.
@@ -61,16 +61,12 @@ impl<H: Host> host::Host for Proxied<H> {
         self.proxy.close_downstream()
     }
 
-    fn define_metric(&self, kind: MetricKind, name: &str) -> Option<u32> {
-        self.proxy.define_metric(kind, name)
+    fn define_counter(&self, name: &str) -> Option<u32> {
+        self.proxy.define_metric(MetricKind::Counter, name)
     }
 
-    fn increment_metric(&self, metric: u32, by: u64) {
-        self.proxy.increment_metric(metric, by);
-    }
-
-    fn record_metric(&self, metric: u32, value: u64) {
-        self.proxy.record_metric(metric, value);
+    fn increment(&self, counter: u32, by: u64) {
+        self.proxy.increment_metric(counter, by);
     }
 
     fn logs(&self, level: Level) -> bool {

@@ -16,7 +16,7 @@
 //! may move its timers in memory when a root gets its first one while another is ticking.
 
 use super::clock::Clock;
-use super::host::{ContextId, Host};
+use super::host::{ContextId, Host, MetricKind};
 use super::look::Look;
 use super::proxied::Proxied;
 use super::shared::{self, Published, Stored};
@@ -25,9 +25,10 @@ use crate::configuration::Configuration;
 use crate::connection::{Connection, State};
 use crate::gateway::Gateway;
 use crate::host::Level;
+use crate::metrics::{THREADS, gauges};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub(crate) struct Scope<H> {
     looked_at: Cell<Duration>,
     ticks_since: Cell<u32>,
     seat: Seat,
+    /// The proxy's numbers for the gauges that have been set.
+    gauges: RefCell<BTreeMap<&'static str, u32>>,
     /// The connections that began since the last tick. Most are decided before the next one.
     pub(crate) fresh: RefCell<Vec<Rc<Connection>>>,
     /// The connections for ticks to look at, the earliest first. Some may be decided already; the
@@ -85,6 +88,7 @@ impl<H: Host> Scope<H> {
             looked_at: Cell::default(),
             ticks_since: Cell::default(),
             seat: Seat::default(),
+            gauges: RefCell::default(),
             fresh: RefCell::default(),
             looks: RefCell::default(),
             roots: RefCell::default(),
@@ -130,7 +134,7 @@ impl<H: Host> Scope<H> {
         if published == Published::New {
             // Reset this before showing the new generation, so that the two never appear
             // together.
-            self.show_threads(0);
+            self.show(THREADS, 0);
         }
         // If the replacement cannot be read, the configuration that we were given is the best
         // available.
@@ -187,7 +191,7 @@ impl<H: Host> Scope<H> {
         let has_it = is_given && self.has(current);
         if let Some(threads) = threads::count(self.host(), &self.name, &self.seat, has_it, current)
         {
-            self.show_threads(threads);
+            self.show(THREADS, threads);
         }
     }
 
@@ -218,7 +222,9 @@ impl<H: Host> Scope<H> {
         if self.has(&configuration.version) {
             return;
         }
-        self.gateway.metrics.show_table(&self.gateway.host, &configuration.table);
+        for (gauge, value) in gauges(&configuration.table) {
+            self.show(gauge, value);
+        }
         self.gateway.adopt(Arc::new(configuration));
     }
 
@@ -227,8 +233,14 @@ impl<H: Host> Scope<H> {
         self.gateway.configuration().is_some_and(|current| current.version == version)
     }
 
-    fn show_threads(&self, threads: u64) {
-        self.gateway.metrics.threads(&self.gateway.host, threads);
+    /// Sets a gauge.
+    fn show(&self, gauge: &'static str, value: u64) {
+        let known = self.gauges.borrow().get(gauge).copied();
+        if let Some(number) = known.or_else(|| self.host().define_metric(MetricKind::Gauge, gauge))
+        {
+            self.gauges.borrow_mut().insert(gauge, number);
+            self.host().record_metric(number, value);
+        }
     }
 
     /// Has ticks look at a connection that awaits its decision. Its age counts from the next tick:

@@ -37,9 +37,4 @@ impl<H: Host> Stream<H> {
     pub fn on_upstream_data(&mut self) -> Action {
         self.stream.on_upstream_data()
     }
-
-    /// The proxy has closed the connection. Dropping the stream does the same.
-    pub fn on_done(&mut self) {
-        self.stream.on_done();
-    }
 }

@@ -1,7 +1,7 @@
 //! The host calls, as Envoy answers them: requests are recorded and carried out after the callback.
 
-use fedgate_filter::host::{Level, MetricKind, Status};
-use fedgate_filter::vm::host::{ContextId, Host, Property, SharedValue};
+use fedgate_filter::host::{Level, Status};
+use fedgate_filter::vm::host::{ContextId, Host, MetricKind, Property, SharedValue};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

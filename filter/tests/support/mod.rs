@@ -361,7 +361,7 @@ impl Gateway {
     }
 
     fn end(&mut self, id: ContextId) {
-        self.call(id, Stream::on_done);
+        self.host.0.effective.set(id);
         self.clients.remove(&id);
     }
 

@@ -25,7 +25,8 @@ const LOG: &[&str] = &[
 /// One counter by reason, and one by peer.
 const COUNTERS: &[&str] = &["increment_metric", "increment_metric"];
 
-/// Lets two like it go first: they define the metrics, and they leave something for the ticks.
+/// Records one connection, after two of the same kind: these define the metrics, and ticks drop what
+/// is left of them.
 fn trace(mut live: impl FnMut(&mut Proxy)) -> Vec<Callback> {
     let mut proxy = gateway(&Exports::standard(1));
     for _ in 0..2 {
