@@ -53,7 +53,7 @@ impl InForce {
             return Some("the egress Envoy does not run".to_owned());
         }
         let egress = self.egress.as_ref()?;
-        let imports = self.federation.imports.of(report.peer.trust_domain.as_str());
+        let imports = self.federation.imports.of_peer(&report.peer);
         let has_port = imports.iter().any(|import| egress.contains_key(&import.service));
         (!imports.is_empty() && !has_port).then(|| "no import of it has a local port".to_owned())
     }

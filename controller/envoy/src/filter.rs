@@ -77,6 +77,22 @@ impl FilterKind {
         }
     }
 
+    /// The format of the module's file, for messages.
+    pub fn format(self) -> &'static str {
+        match self {
+            Self::ProxyWasm => "a WebAssembly module",
+            Self::Native => "a shared library",
+        }
+    }
+
+    /// Returns true if a file begins as each module of this kind does. Envoy checks the rest.
+    pub fn is_module(self, file: &[u8]) -> bool {
+        file.starts_with(match self {
+            Self::ProxyWasm => b"\0asm",
+            Self::Native => b"\x7fELF",
+        })
+    }
+
     /// The name under which a listener asks for the filter. Each kind has its own: while any
     /// listener of an Envoy asks for one kind, that Envoy refuses the other kind under that name.
     fn discovery_name(self) -> &'static str {
@@ -146,10 +162,10 @@ impl FilterModule {
 }
 
 /// Without it, the names of a dynamic module's metrics would have a prefix in Prometheus's format.
-pub(super) fn runtime_layers(module: &FilterModule) -> Vec<Value> {
+pub(super) fn runtime_layers(kind: FilterKind) -> Vec<Value> {
     const WITHOUT_PREFIX: &str =
         "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
-    match module.kind {
+    match kind {
         FilterKind::ProxyWasm => vec![],
         FilterKind::Native => {
             vec![json!({ "name": "metrics", "static_layer": { WITHOUT_PREFIX: true } })]
@@ -247,13 +263,12 @@ mod tests {
         assert_eq!(config["module"]["local"]["filename"], "/module.so");
         assert_eq!(config["do_not_close"], true);
         assert_eq!(config["metrics_namespace"], "wasmcustom");
-        let layers = |kind| runtime_layers(&FilterModule::new(kind, *b"module"));
-        assert!(layers(FilterKind::ProxyWasm).is_empty());
+        assert!(runtime_layers(FilterKind::ProxyWasm).is_empty());
         // Where Istio starts Envoy, the Helm chart passes it the same layer.
         let chart = include_str!("../../../deploy/chart/files/gateway-runtime.json");
         assert_eq!(
             serde_json::from_str::<Value>(chart).unwrap(),
-            json!({ "layered_runtime": { "layers": layers(FilterKind::Native) } })
+            json!({ "layered_runtime": { "layers": runtime_layers(FilterKind::Native) } })
         );
     }
 }

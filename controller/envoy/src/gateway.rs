@@ -55,7 +55,7 @@ pub(super) fn files(
         &folder.join("gateway"),
         inputs.trust_domain,
         inputs.admin,
-        filter::runtime_layers(inputs.module),
+        filter::runtime_layers(inputs.module.kind()),
     );
     vec![
         File::new(Step::Base, module, inputs.module.bytes()),

@@ -78,7 +78,7 @@ pub use file::{File, FilePath, PathError};
 pub use filter::{FilterKind, FilterModule};
 pub use identity::{Identity, IdentityError};
 pub use inputs::{AccessLog, Connections, EgressInputs, GatewayInputs};
-pub use ports::{Allocation, PortRequest, allocate, owner};
+pub use ports::{Allocation, PortRequest, allocate};
 pub use write::{WriteError, Written};
 
 use std::path::Path;

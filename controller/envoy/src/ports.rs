@@ -12,7 +12,7 @@
 //! by peer.
 
 use fedgate_core::ServiceName;
-use fedgate_federation::federate::Imports;
+use fedgate_federation::federate::{Imports, owner};
 use sha2::{Digest, Sha256};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,11 +68,6 @@ pub fn allocate(request: &PortRequest<'_>, mut is_free: impl FnMut(u16) -> bool)
     }
     let port = |service: &ServiceName| Some((service.clone(), *taken.by_service.get(service)?));
     Allocation { ports: taken.open.iter().filter_map(port).collect(), reserved: taken.by_service }
-}
-
-/// The trust domain of a service's peer: what follows `NAME.NAMESPACE.svc.`.
-pub fn owner(service: &ServiceName) -> &str {
-    service.host.as_str().splitn(4, '.').nth(3).unwrap_or_default()
 }
 
 fn is_import(request: &PortRequest<'_>, service: &ServiceName) -> bool {
@@ -184,14 +179,11 @@ impl Taken {
         let within_share =
             self.held.get(owner(service)).copied().unwrap_or_default() <= self.left(request);
         let first = first_choice(service, &request.range);
-        let mut port = None;
-        if within_share {
-            let candidates: Vec<_> = from(&self.unreserved, first).collect();
-            port = candidates.into_iter().find(|port| {
-                // Another program's port is asked about only once.
-                let free = is_free(*port);
-                free || !self.unreserved.remove(port)
-            });
+        let mut port = from(&self.unreserved, first).next().filter(|_| within_share);
+        while let Some(used) = port.filter(|port| !is_free(*port)) {
+            // Another program's port is asked about only once.
+            self.unreserved.remove(&used);
+            port = from(&self.unreserved, first).next();
         }
         let passes_on = |other: &ServiceName| {
             owner(other) == owner(service) || within_share && !request.peers.contains(owner(other))

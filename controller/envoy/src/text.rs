@@ -31,8 +31,8 @@ impl<K> Default for Texts<K> {
 }
 
 impl<K: Eq + Hash> Texts<K> {
-    /// Returns a text for each key, in order. Makes those that were not asked for the last time,
-    /// and forgets the others.
+    /// Returns a text for each key, in order. Makes those that the last call did not need, and
+    /// forgets those that this one does not need.
     pub(super) fn of(
         &mut self,
         keys: impl Iterator<Item = K>,

@@ -11,7 +11,7 @@ use crate::site::Site;
 use crate::state::StateFolder;
 use anyhow::{Context, Result, ensure};
 use fedgate_engine::metrics::Metrics;
-use fedgate_envoy::{AccessLog, EnvoyFiles, FilePath, FilterKind, FilterModule};
+use fedgate_envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
 use fedgate_exchange::exporter::{self, ExporterSettings, ServerTls};
 use fedgate_exchange::importer::{self, Importer, ImporterSettings};
 use fedgate_exchange::probe::ProbeIdentity;
@@ -149,10 +149,6 @@ fn deployment(settings: &Settings) -> Result<Deployment> {
 
 fn filter_module(gateway: &Gateway) -> Result<FilterModule> {
     let Gateway { filter, filter_module, .. } = gateway;
-    let (format, magic): (_, &[u8]) = match filter {
-        FilterKind::ProxyWasm => ("a WebAssembly module", b"\0asm"),
-        FilterKind::Native => ("a shared library", b"\x7fELF"),
-    };
     let bytes = std::fs::read(filter_module).with_context(|| {
         format!(
             "cannot read the gateway filter {}: put {} next to the fedgate program, or name it as gateway.filterModule",
@@ -161,9 +157,10 @@ fn filter_module(gateway: &Gateway) -> Result<FilterModule> {
         )
     })?;
     ensure!(
-        bytes.starts_with(magic),
-        "the gateway filter {} is not {format}, which gateway.filter: {} needs; correct gateway.filterModule or gateway.filter",
+        filter.is_module(&bytes),
+        "the gateway filter {} is not {}, which gateway.filter: {} needs; correct gateway.filterModule or gateway.filter",
         filter_module.display(),
+        filter.format(),
         filter.word(),
     );
     Ok(FilterModule::new(*filter, bytes))

@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use fedgate_core::{Options, ServiceName, Table, TrustDomain};
 use fedgate_envoy::{
     AccessLog, Allocation, EgressInputs, EnvoyFiles, File, FilterModule, GatewayInputs, Identity,
-    PortRequest, allocate, owner,
+    PortRequest, allocate,
 };
-use fedgate_federation::federate::{Import, Imports};
+use fedgate_federation::federate::{Import, Imports, owner};
 use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
 use std::collections::BTreeMap;
 use std::net::TcpListener;

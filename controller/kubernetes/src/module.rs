@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use fedgate_envoy::resource::hash;
+use fedgate_envoy::{FilterKind, resource::hash};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -21,8 +21,6 @@ pub(crate) const ADDED: &str = "fedgate.dev/added";
 /// The maximum size of a module in bytes. A ConfigMap may have 1 MiB and holds two modules during
 /// an upgrade.
 const LARGEST: usize = 500 << 10;
-/// The first bytes of every Wasm module.
-const MAGIC: &[u8] = b"\0asm";
 
 /// A module. Its file name contains its hash, so the content of a file never changes.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,9 +45,10 @@ impl Module {
             )
         })?;
         ensure!(
-            bytes.starts_with(MAGIC),
-            "--filter-file {}: expected a WebAssembly module",
-            path.display()
+            FilterKind::ProxyWasm.is_module(&bytes),
+            "--filter-file {}: expected {}",
+            path.display(),
+            FilterKind::ProxyWasm.format()
         );
         ensure!(
             bytes.len() <= LARGEST,
@@ -101,6 +100,8 @@ impl Shipped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAGIC: &[u8] = b"\0asm";
     use serde_json::json;
 
     #[test]

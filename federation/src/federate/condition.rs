@@ -128,7 +128,7 @@ pub(super) fn conditions(
     inputs: &Inputs<'_>,
     candidate: &Candidate<'_>,
     findings: &[Finding],
-    others: &[Finding],
+    others: &[&Finding],
     gateways: Gateways,
 ) -> Vec<Condition> {
     let knowledge = candidate.knowledge;
@@ -136,7 +136,7 @@ pub(super) fn conditions(
         findings.iter().filter(|finding| reasons.contains(&finding.reason))
     };
     let made = |reasons: &'static [FindingReason]| {
-        others.iter().filter(|finding| reasons.contains(&finding.reason))
+        others.iter().copied().filter(|finding| reasons.contains(&finding.reason))
     };
     vec![
         accepted(candidate),

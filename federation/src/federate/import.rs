@@ -3,11 +3,11 @@
 use super::gateways::Gateway;
 use crate::bundle::TrustBundle;
 use crate::document::WorkloadIdentity;
+use crate::object::Peer;
 use fedgate_core::{PeerName, ServiceName, TrustDomain};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::slice;
 use std::sync::Arc;
 
 /// A port of a peer's Service, made reachable here.
@@ -60,8 +60,8 @@ impl Imports {
     }
 
     /// Returns all imports.
-    pub fn iter(&self) -> ImportsIter<'_> {
-        self.into_iter()
+    pub fn iter(&self) -> impl Iterator<Item = &Import> {
+        self.0.values().flat_map(|imports| imports.iter())
     }
 
     /// Returns the imports of each peer, in order of service.
@@ -80,10 +80,19 @@ impl Imports {
         self.0.get(trust_domain).map(AsRef::as_ref).unwrap_or_default()
     }
 
+    /// Returns the imports from a peer, in order of service. A refused peer has none, even if its
+    /// trust domain is that of an accepted one.
+    pub fn of_peer(&self, peer: &Peer) -> &[Import] {
+        let imports = self.of(peer.trust_domain.as_str());
+        match imports.first() {
+            Some(_) => imports,
+            _ => &[],
+        }
+    }
+
     /// Returns an import, and its position among those of its peer.
     pub fn find(&self, service: &ServiceName) -> Option<(usize, &Import)> {
-        // NAME.NAMESPACE.svc.TRUSTDOMAIN
-        let imports = self.of(service.host.as_str().splitn(4, '.').nth(3)?);
+        let imports = self.of(owner(service));
         let position = imports.binary_search_by(|import| import.service.cmp(service)).ok()?;
         Some((position, imports.get(position)?))
     }
@@ -99,20 +108,9 @@ impl Imports {
     }
 }
 
-/// An iterator over [`Imports`].
-pub type ImportsIter<'a> = std::iter::FlatMap<
-    std::collections::btree_map::Values<'a, TrustDomain, Arc<[Import]>>,
-    slice::Iter<'a, Import>,
-    fn(&'a Arc<[Import]>) -> slice::Iter<'a, Import>,
->;
-
-impl<'a> IntoIterator for &'a Imports {
-    type Item = &'a Import;
-    type IntoIter = ImportsIter<'a>;
-
-    fn into_iter(self) -> ImportsIter<'a> {
-        self.0.values().flat_map(|imports| imports.iter())
-    }
+/// Returns the trust domain of a service's peer: what follows `NAME.NAMESPACE.svc.`.
+pub fn owner(service: &ServiceName) -> &str {
+    service.host.as_str().splitn(4, '.').nth(3).unwrap_or_default()
 }
 
 impl FromIterator<Import> for Imports {

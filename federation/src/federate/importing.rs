@@ -23,34 +23,33 @@ pub(super) struct Importing {
     pub(super) pending: BTreeSet<PeerName>,
 }
 
-/// What is imported from one peer, and what it follows from.
+/// The imports of one peer, and their basis.
 #[derive(Debug)]
-pub(super) struct OfPeer {
+pub(super) struct PeerImports {
     basis: Basis,
     rows: Arc<[Import]>,
-    server: Arc<ServerIdentity>,
     /// The service to ask for in a probe, and whether it is the peer's health name.
     asked: Option<(ServiceName, bool)>,
 }
 
-/// Everything that the imports of a peer follow from.
+/// All inputs of a peer's imports.
 #[derive(Debug, PartialEq, Eq)]
 struct Basis {
     trust_domain: TrustDomain,
     services: Arc<[PublicService]>,
     passthrough_hosts: Vec<Hostname>,
     gateways: Arc<[Gateway]>,
-    server: ServerIdentity,
+    server: Arc<ServerIdentity>,
     health: Option<ServiceName>,
 }
 
-/// Returns the services and gateways of the peers that have a bundle. What `memory` holds of a peer
-/// is used again if it follows from the same; it then holds what was used.
+/// Returns the services and gateways of the peers that have a bundle. Reuses a
+/// peer's imports from `memory` if their basis is unchanged, and leaves this run's imports there.
 pub(super) fn import<'a, 'k: 'a>(
     inputs: &Inputs<'_>,
     accepted: impl Iterator<Item = &'a Candidate<'k>>,
     bundles: &BTreeMap<TrustDomain, TrustBundle>,
-    memory: &mut BTreeMap<PeerName, OfPeer>,
+    memory: &mut BTreeMap<PeerName, PeerImports>,
     findings: &mut Vec<Finding>,
 ) -> Importing {
     let mut before = std::mem::take(memory);
@@ -63,7 +62,7 @@ pub(super) fn import<'a, 'k: 'a>(
         if !located.gateways.is_empty() {
             let basis = Basis::new(inputs, candidate, document, &located.gateways);
             let same = before.remove(peer).filter(|before| before.basis == basis);
-            let of_peer = same.unwrap_or_else(|| OfPeer::new(peer, basis));
+            let of_peer = same.unwrap_or_else(|| PeerImports::new(peer, basis));
             let trust_domain = candidate.peer.trust_domain.clone();
             importing.imports.insert(trust_domain, Arc::clone(&of_peer.rows));
             let acknowledges = acknowledges(document, inputs.local);
@@ -124,7 +123,7 @@ impl Basis {
                 .map(|extension| extension.passthrough_hosts.clone())
                 .unwrap_or_default(),
             gateways: Arc::clone(gateways),
-            server: server_identity(&trust_domain, document),
+            server: Arc::new(server_identity(&trust_domain, document)),
             health,
             trust_domain,
         }
@@ -139,9 +138,8 @@ impl Basis {
     }
 }
 
-impl OfPeer {
+impl PeerImports {
     fn new(peer: &PeerName, basis: Basis) -> Self {
-        let server = Arc::new(basis.server.clone());
         let workload = Arc::new(ServerIdentity::AnyOf(basis.trust_domain.clone()));
         let passed_through: BTreeSet<&Hostname> = basis.passthrough_hosts.iter().collect();
         let import = |(service, port_name): (ServiceName, &String)| {
@@ -154,7 +152,7 @@ impl OfPeer {
                 protocol: Protocol::of_port_name(port_name),
                 gateways: Arc::clone(&basis.gateways),
                 passthrough,
-                server: Arc::clone(if passthrough { &workload } else { &server }),
+                server: Arc::clone(if passthrough { &workload } else { &basis.server }),
             }
         };
         let rows = basis.offered().map(import);
@@ -164,7 +162,7 @@ impl OfPeer {
         // The gateway answers the health name for every peer, whatever else is granted to us.
         let asked = of_gateway(&health).map(|service| (service, true));
         let asked = asked.or_else(|| Some((of_gateway(&rows)?, false)));
-        Self { rows: rows.into(), server, asked, basis }
+        Self { rows: rows.into(), asked, basis }
     }
 
     fn target(&self, acknowledges: Option<bool>, bundle: &TrustBundle) -> ProbeTarget {
@@ -173,7 +171,7 @@ impl OfPeer {
             health: self.asked.as_ref().is_some_and(|(_, is_health)| *is_health),
             acknowledges,
             gateways: Arc::clone(&self.basis.gateways),
-            server: Arc::clone(&self.server),
+            server: Arc::clone(&self.basis.server),
             bundle: bundle.clone(),
         }
     }

@@ -31,7 +31,7 @@ mod standing;
 pub use condition::{Condition, ConditionStatus, ConditionType, table_too_large};
 pub use export::{Export, TableFailure};
 pub use gateways::Gateway;
-pub use import::{Import, Imports, ImportsIter, ProbeTarget, Protocol, ServerIdentity};
+pub use import::{Import, Imports, ProbeTarget, Protocol, ServerIdentity, owner};
 pub use memory::Memory;
 pub use passthrough::{Passthrough, PassthroughService};
 pub use publish::{DocumentVersion, Published};
@@ -116,7 +116,7 @@ pub struct Federation {
     /// peers' roots in addition to ours. A Service is among the exports as soon as
     /// [`Passthrough::Prepared`] says that its workloads do.
     pub passthrough: Vec<PassthroughService>,
-    /// The imports, in order of peer and service.
+    /// The imports, in order of trust domain and service.
     pub imports: Imports,
     /// How to probe each peer's gateways. Peers without a usable gateway are not listed.
     pub probe_targets: BTreeMap<PeerName, ProbeTarget>,

@@ -50,38 +50,38 @@ pub(super) fn reports(
     findings: &mut Vec<Finding>,
 ) -> Vec<PeerReport> {
     let granted = granted_exports(exports);
-    let mut about_peers = about_peers(findings);
+    let about = by_object(findings);
+    let mut new = Vec::new();
     let mut reports = Vec::new();
     for candidate in candidates {
         let own = peer_findings(inputs, candidate);
         let gateways = Gateways::of(importing, &candidate.peer.name);
-        let others = about_peers.remove(&candidate.peer.object()).unwrap_or_default();
-        let conditions = conditions(inputs, candidate, &own, &others, gateways);
+        let others = about.get(&candidate.peer.object()).map_or(&[][..], Vec::as_slice);
+        let conditions = conditions(inputs, candidate, &own, others, gateways);
         // Also for a refused peer: a hijacked endpoint shows in such changes.
-        findings.extend(
+        new.extend(
             candidate
                 .knowledge
                 .iter()
                 .flat_map(|known| known.notice_findings(&candidate.peer, inputs.now)),
         );
-        findings.extend(own);
+        new.extend(own);
         let name = &candidate.peer.name;
         let mode = modes.get(name).copied().unwrap_or(Mode::Enforce);
         let counts = (
             granted.get(name).copied().unwrap_or_default(),
-            importing.imports.of(candidate.peer.trust_domain.as_str()).len(),
+            importing.imports.of_peer(&candidate.peer).len(),
         );
         reports.push(report(candidate, mode, conditions, counts));
     }
+    findings.extend(new);
     reports
 }
 
-/// Returns the findings about peers, by object.
-fn about_peers(findings: &[Finding]) -> BTreeMap<ObjectRef, Vec<Finding>> {
-    let kind = ObjectRef::federation("").kind;
+fn by_object(findings: &[Finding]) -> BTreeMap<&ObjectRef, Vec<&Finding>> {
     let mut about: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for finding in findings.iter().filter(|finding| finding.object.kind == kind) {
-        about.entry(finding.object.clone()).or_default().push(finding.clone());
+    for finding in findings {
+        about.entry(&finding.object).or_default().push(finding);
     }
     about
 }

@@ -73,6 +73,8 @@ fn of_two_peers_with_the_same_trust_domain_the_first_by_name_is_accepted() {
         ["beta", "gamma"]
     );
     assert_eq!(federation.imports.len(), 2);
+    let imports_of = |peer: &str| federation.peer(&name(peer)).unwrap().imports;
+    assert_eq!((imports_of("beta"), imports_of("beta2")), (1, 0));
 }
 
 #[test]

@@ -158,7 +158,7 @@ proptest! {
             rig.now = at(now);
             let federation = rig.federate();
             rig.previous = federation.published.clone();
-            for import in &federation.imports {
+            for import in federation.imports.iter() {
                 let suffix = format!(".svc.{}.example", import.peer);
                 prop_assert!(import.service.host.as_str().ends_with(&suffix), "{import:?}");
                 prop_assert!(federation.bundles.contains_key(&import.trust_domain) && !import.gateways.is_empty());

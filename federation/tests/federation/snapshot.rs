@@ -30,7 +30,7 @@ fn render(federation: &Federation) -> String {
         }
     }
     writeln!(out, "imports:").unwrap();
-    for import in &federation.imports {
+    for import in federation.imports.iter() {
         let gateways: Vec<_> = import.gateways.iter().map(ToString::to_string).collect();
         writeln!(
             out,

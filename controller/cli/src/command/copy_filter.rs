@@ -1,12 +1,10 @@
 use super::ExitStatus;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
+use fedgate_disk::{Readers, ReplaceError, replace};
 use fedgate_envoy::FilterKind;
 use fedgate_process::filter_module::default_path;
 use std::path::{Path, PathBuf};
-
-/// The first bytes of every shared library.
-const MAGIC: &[u8] = b"\x7fELF";
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyFilter {
@@ -23,16 +21,12 @@ impl CopyFilter {
         let from = self.from.unwrap_or_else(|| default_path(name));
         let to = self.folder.join(name);
         copy(&from, &to)?;
-        println!("{} has the native filter", to.display());
+        println!("copied the native filter to {}", to.display());
         Ok(ExitStatus::Success)
     }
 }
 
 /// Replaces the file as a whole: an Envoy may have the old one mapped.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "it is renamed once it is complete; a power cut ends the Pod, and with it the volume"
-)]
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let bytes = std::fs::read(from).with_context(|| {
         format!(
@@ -41,12 +35,15 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         )
     })?;
     ensure!(
-        bytes.starts_with(MAGIC),
-        "{}: expected a shared library, as `cargo xtask native` builds it, found something else",
-        from.display()
+        FilterKind::Native.is_module(&bytes),
+        "{}: expected {}, as `cargo xtask native` builds it, found something else",
+        from.display(),
+        FilterKind::Native.format()
     );
-    let partial = to.with_extension("partial");
-    std::fs::write(&partial, bytes)
-        .and_then(|()| std::fs::rename(&partial, to))
-        .with_context(|| format!("cannot write {}: name a folder that exists", to.display()))
+    // The volume is mounted there. A folder made here would be lost.
+    let folder = to.parent().unwrap_or(to);
+    ensure!(folder.is_dir(), "cannot write {}: name a folder that exists", to.display());
+    replace(to, &bytes, Readers::All).map_err(|ReplaceError { action, path, error }| {
+        anyhow!("cannot {action} {}: {error}", path.display())
+    })
 }

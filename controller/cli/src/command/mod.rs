@@ -77,7 +77,7 @@ enum Command {
     Keygen(keygen::Keygen),
     /// Copy the native filter into a folder, from which the gateway loads it
     #[command(
-        after_help = "Example:\n  fedgate copy-filter /etc/fedgate/filter\n\nThe chart runs it in the gateway's Pod before Envoy starts (delivery: DynamicModule)."
+        after_help = "Example:\n  fedgate copy-filter /etc/fedgate/native\n\nThe chart runs it in the gateway's Pod before Envoy starts (delivery: DynamicModule)."
     )]
     CopyFilter(copy_filter::CopyFilter),
     /// Delete everything that the controller has written to a Kubernetes cluster, and nothing else

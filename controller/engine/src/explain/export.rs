@@ -63,7 +63,7 @@ impl Explainer<'_> {
             self.step(
                 "peer",
                 false,
-                "there is no IstioFederation of another cluster, so there is nobody to call",
+                "there is no IstioFederation of another cluster, so no peer can call it",
             );
         }
         let reason = match peers.iter().find(|answer| answer.passes).or(peers.first()) {
@@ -83,7 +83,7 @@ impl Explainer<'_> {
                 self.step(
                     "identity",
                     false,
-                    format!("the URI SAN is no workload's SPIFFE ID: {error}"),
+                    format!("the URI SAN is not a workload's SPIFFE ID: {error}"),
                 );
                 return self.end(reason);
             }

@@ -12,19 +12,15 @@ use reqwest::{Client, ClientBuilder, redirect::Policy, retry};
 #[cfg(test)]
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore, client::WebPkiServerVerifier, crypto::aws_lc_rs};
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 use tracing::warn;
 
 /// The most headers in an answer; no metadata server has a reason to send more.
 const MAX_HEADERS: usize = 64;
 
-/// The system's root certificates, loaded once and shared by all peers.
+/// The system's root certificates, loaded once and shared by all peers. `None` if there are none.
 #[derive(Clone)]
-pub(crate) struct SystemRoots {
-    /// `None` if there are none.
-    verifier: Option<Arc<WebPkiServerVerifier>>,
-    count: usize,
-}
+pub(crate) struct SystemRoots(Option<Arc<WebPkiServerVerifier>>);
 
 impl SystemRoots {
     /// Loads the system's roots, honouring `SSL_CERT_FILE` and `SSL_CERT_DIR`. A root that cannot
@@ -37,12 +33,10 @@ impl SystemRoots {
         }
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(found.certs);
-        let count = roots.len();
-        let verifier = verifier_of(roots).unwrap_or_else(|error| {
+        Self(verifier_of(roots).unwrap_or_else(|error| {
             warn!(%error, "the system's roots cannot be used; peers need spec.metadata.ca");
             None
-        });
-        Self { verifier, count }
+        }))
     }
 
     /// Uses exactly these roots.
@@ -52,13 +46,7 @@ impl SystemRoots {
     ) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
         certificates.into_iter().try_for_each(|certificate| roots.add(certificate))?;
-        Ok(Self { count: roots.len(), verifier: verifier_of(roots)? })
-    }
-}
-
-impl fmt::Debug for SystemRoots {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SystemRoots({})", self.count)
+        Ok(Self(verifier_of(roots)?))
     }
 }
 
@@ -96,7 +84,7 @@ fn verified_by(
         EndpointTls::Unverified => return Ok(builder.tls_danger_accept_invalid_certs(true)),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = EndpointVerifier::new(roots.verifier.clone(), own)?;
+    let verifier = EndpointVerifier::new(roots.0.clone(), own)?;
     let verifier = WithSignatures::new(verifier, &provider);
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -109,7 +109,6 @@ impl fmt::Debug for ImporterSettings {
             .field("limits", &self.limits)
             .field("probe", &self.probe)
             .field("lookup", &self.lookup)
-            .field("roots", &self.roots)
             .finish_non_exhaustive()
     }
 }

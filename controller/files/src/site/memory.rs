@@ -46,7 +46,7 @@ impl Unsaved {
 }
 
 impl Site {
-    /// Notes that what is known of a peer must be saved for a restart, if that is so.
+    /// Queues a peer's knowledge for saving, if it differs enough from what was saved.
     pub(super) fn note_unsaved(&mut self, peer: &PeerName) {
         let Some(knowledge) = self.compiler.knowledge.get(peer) else { return };
         if knowledge.needs_saving(self.saved.get(peer), &self.compiler.times()) {
@@ -54,7 +54,7 @@ impl Site {
         }
     }
 
-    /// Returns true if knowledge waits to be saved.
+    /// Returns true if there is knowledge to save.
     pub(crate) fn has_unsaved(&self) -> bool {
         !self.unsaved.waiting.is_empty()
     }
@@ -72,7 +72,7 @@ impl Site {
         self.unsaved.failed.len() > before
     }
 
-    /// Saves all knowledge that waits, before the end.
+    /// Saves everything that is still queued, before the end.
     pub(crate) fn save_all(&mut self) {
         while let Some(peer) = self.unsaved.next() {
             self.save(&peer);

@@ -71,8 +71,8 @@ fn with(mut config: Config) -> Result<Client> {
     Ok(over(client, move || Client::try_from(config.clone()).ok()))
 }
 
-/// A client that sends requests through `client`, and replaces it by a new one after a request without
-/// an answer.
+/// A client that sends requests through `client`, and replaces it by a new one after a request
+/// without an answer.
 pub(crate) fn over(
     client: Client,
     open: impl FnMut() -> Option<Client> + Send + 'static,

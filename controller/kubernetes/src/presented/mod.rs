@@ -43,7 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause after a change of the Pods or of this cluster's roots.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The certificates that each Pod of the gateway presents, by the Pod's name: in DER, the leaf first.
+/// The certificates that each Pod of the gateway presents, by the Pod's name: in DER, the leaf
+/// first.
 pub(super) type Presented = BTreeMap<String, Arc<[Vec<u8>]>>;
 
 /// The same, in the form that is checked.

@@ -36,7 +36,7 @@ pub(crate) fn objects<'a>(
     bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
 ) -> impl Iterator<Item = Desired> + 'a {
     let mut named: BTreeMap<String, (&Import, BTreeSet<&Hostname>)> = BTreeMap::new();
-    for import in imports {
+    for import in imports.iter() {
         let name = name(&import.service.host, &import.trust_domain);
         named
             .entry(name)

@@ -16,8 +16,8 @@
 //! | `json` | fields of untyped objects |
 //! | `selection`, `watching` | where the objects of each source are, and the watches of all sources |
 //!
-//! [`Observed`] is all of it at one moment. The controller gets it from watches, the command line from
-//! one list of each kind. Both derive the same from it.
+//! [`Observed`] is all of it at one moment. The controller gets it from watches, the command line
+//! from one list of each kind. Both derive the same from it.
 
 pub(super) mod entries;
 pub(super) mod federation;

@@ -83,8 +83,12 @@ pub(super) fn check(facts: &Facts, delivery: Delivery) -> Check {
     }
     match (proxies.iter().find(|image| image.release().is_none()), oldest) {
         (Some(image), _) => {
-            let detail =
-                format!("{}: its tag does not state the release of Istio", image.describe());
+            let detail = match image.name {
+                Some(_) => {
+                    format!("{}: its tag does not state the release of Istio", image.describe())
+                }
+                None => image.describe(),
+            };
             Check::skipped(NAME, TITLE, detail)
         }
         (None, Some((Release(major, minor), _))) => {

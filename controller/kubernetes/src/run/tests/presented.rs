@@ -1,5 +1,5 @@
-//! Tests the findings about the certificates that the gateway's Pods present. The Pods are TLS servers on loopback, so
-//! the clock is the machine's.
+//! Tests the findings about the certificates that the gateway's Pods present. The Pods are TLS
+//! servers on loopback, so the clock is the machine's.
 
 use super::*;
 use fedgate_exchange::loopback::{Leaf, Server};

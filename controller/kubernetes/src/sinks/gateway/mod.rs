@@ -1,8 +1,8 @@
 //! The gateway's objects: its trust bundle, its table, its listener (`server`), and the patches
 //! that make the listener use both (`patches`).
 //!
-//! The filter's module comes in a ConfigMap (`shipping`), the native one with the Pod. The table has an object of its own, so a
-//! new table does not change the listener, and no connection drains.
+//! The proxy-wasm module comes in a ConfigMap (`shipping`), the native one with the Pod. The table
+//! has an object of its own, so a new table does not change the listener, and no connection drains.
 //!
 //! All of them belong to the controller, and none to the chart. They refer to each other by names,
 //! server names and ports, have to be written in a certain order, and are corrected when someone
