@@ -1,10 +1,10 @@
-//! Benches, and measurements on real programs.
+//! Benches of the hot path, and the comparison of gateways on a real Envoy.
 
 use crate::{cargo, envoy, fedgate, native, root, run, target, tests, wasm};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::process::Command;
 
-/// The criterion benches of the hot path.
+/// The criterion benches of the hot path and of `federate`.
 ///
 /// # Errors
 /// When something cannot be built, or a bench fails.
@@ -45,8 +45,6 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
     tests::step("building the clients");
     fedgate::build_binaries(&[PROGRAM])?;
     let folder = target().join("envoy-bench");
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create {}", folder.display()))?;
     tests::step("measuring; the figures need a machine that does nothing else");
     let mut command = Command::new(fedgate::binary(PROGRAM));
     command.arg("--envoy").arg(envoy).arg("--wasm").arg(wasm).arg("--native").arg(native);

@@ -11,7 +11,7 @@ const TARGET: &str = "x86_64-unknown-linux-musl";
 /// The C compiler for this target: aws-lc and ring contain C and assembly.
 const COMPILER: &str = "musl-gcc";
 
-/// Builds all and returns the folder that `deploy/Dockerfile` copies from, `target/image-files`.
+/// Builds them and returns the folder that `deploy/Dockerfile` copies from, `target/image-files`.
 ///
 /// # Errors
 /// When the target or its C compiler is missing, or something does not compile.

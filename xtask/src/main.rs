@@ -33,8 +33,8 @@ enum Command {
     ///
     /// Arguments are passed to `cargo test`, for example `cargo xtask test -- spiffe`.
     Test(More),
-    /// Run the end-to-end tests on real Envoys, then on real Kubernetes API servers, then on real
-    /// istiods.
+    /// Run the end-to-end tests on real Envoys with each of the two filters, then on real
+    /// Kubernetes API servers, then on real istiods.
     ///
     /// Without a part, every part runs even if one before it failed, and a summary follows. API
     /// servers and istiods run in network namespaces of their own.
@@ -60,11 +60,12 @@ enum Command {
     },
     /// Run the benches.
     ///
-    /// Arguments are passed to `cargo bench`; `--short` alone runs those of the filter for a moment
-    /// in a debug build, for their answers only. Four words are special: `cargo xtask bench envoy` measures what authorization costs a gateway,
-    /// beside fedgate's alternatives; `cargo xtask bench controller` measures one controller with
-    /// 2,000 peers; `cargo xtask bench kubernetes` measures the controller on a real API server,
-    /// and `cargo xtask bench istio` measures what imports cost istiod and a sidecar.
+    /// Arguments are passed to `cargo bench`. `--short` alone runs the filter's benches briefly in a
+    /// debug build, to check their answers. Four words are special: `cargo xtask bench envoy`
+    /// compares what fedgate and its alternatives cost a gateway; `cargo xtask bench controller`
+    /// measures one controller with 2,000 peers; `cargo xtask bench kubernetes` measures the
+    /// controller on a real API server, and `cargo xtask bench istio` measures what imports cost
+    /// istiod and a sidecar.
     Bench(More),
     /// Build the gateway filter and print its path.
     Wasm,

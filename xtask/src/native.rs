@@ -5,8 +5,8 @@ use crate::{run, target};
 use anyhow::Result;
 use std::path::PathBuf;
 
-/// The environment variable with which the end-to-end tests on Envoy choose the filter: `proxy-wasm`,
-/// the default, or `native`.
+/// The environment variable with which the end-to-end tests on Envoy choose the filter:
+/// `proxy-wasm`, the default, or `native`.
 pub const CHOICE: &str = "FEDGATE_E2E_FILTER";
 
 /// Builds the native filter module if it is out of date, and returns its path.

@@ -1,4 +1,4 @@
-//! Commands that run the project: tests and the demo.
+//! Commands that run the project: tests, the demo, and measurements of the controller and on Istio.
 
 use crate::{cargo, envoy, fedgate, helm, istio, kubernetes, native, network, root, run, wasm};
 use anyhow::{Context, Result};

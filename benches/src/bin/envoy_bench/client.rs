@@ -47,10 +47,11 @@ impl Client {
             kx_groups: vec![aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::SECP256R1],
             ..aws_lc_rs::default_provider()
         };
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        let provider = Arc::new(provider);
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[version])?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyServer))
+            .with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
             .with_client_cert_resolver(Arc::new(One(Arc::clone(&call.certificate))));
         config.resumption = Resumption::disabled();
         let name = ServerName::try_from(call.server_name.clone())?;
@@ -175,7 +176,7 @@ impl ResolvesClientCert for One {
 
 /// Accepts any server: checking its certificate would cost the client time, and Envoy none.
 #[derive(Debug)]
-struct AnyServer;
+struct AnyServer(Arc<CryptoProvider>);
 
 impl ServerCertVerifier for AnyServer {
     fn verify_server_cert(
@@ -208,6 +209,6 @@ impl ServerCertVerifier for AnyServer {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -1,57 +1,41 @@
 //! Two runs side by side: what a change did.
 
 use crate::measurement::{Cost, Results};
+use crate::page;
 
 /// A table of the ratios to no authorization in both runs. A ratio is compared, not a time: the
 /// runs may be on different machines.
 pub(crate) fn table(base: &Results, now: &Results) -> String {
-    let mut text = String::from(
-        "| rows | gateway | operation | ratio before | ratio now | change |\n\
-         | --- | --- | --- | --- | --- | --- |\n",
-    );
-    for cost in &now.costs {
-        let before = base.cost(cost.rows, &cost.gateway, &cost.operation);
-        if let Some(row) = before.and_then(|before| row(before, cost)) {
-            text.push_str(&row);
-        }
-    }
-    text
+    let head = ["rows", "gateway", "operation", "ratio before", "ratio now", "change"];
+    let rows = now
+        .costs
+        .iter()
+        .filter_map(|cost| row(base.cost(cost.rows, &cost.gateway, &cost.operation)?, cost));
+    page::table(&head, rows)
 }
 
-fn row(before: &Cost, now: &Cost) -> Option<String> {
+fn row(before: &Cost, now: &Cost) -> Option<[String; 6]> {
     let change = (now.ratio? / before.ratio? - 1.0) * 100.0;
     // Where the quartiles overlap, the difference may be chance.
     let overlaps = now.ratio_q1? <= before.ratio_q3? && before.ratio_q1? <= now.ratio_q3?;
-    Some(format!(
-        "| {} | {} | {} | {:.3} | {:.3} | {change:+.1} %{} |\n",
-        now.rows,
-        now.gateway,
-        now.operation,
-        before.ratio?,
-        now.ratio?,
-        if overlaps { ", within the spread" } else { "" },
-    ))
+    let spread = if overlaps { ", within the spread" } else { "" };
+    Some([
+        now.rows.to_string(),
+        now.gateway.clone(),
+        now.operation.clone(),
+        format!("{:.3}", before.ratio?),
+        format!("{:.3}", now.ratio?),
+        format!("{change:+.1} %{spread}"),
+    ])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::variant::Variant;
 
     fn results(ratio: f64) -> Results {
-        let cost = Cost {
-            rows: 10,
-            gateway: "fedgate (wasm)".to_owned(),
-            operation: "new connection".to_owned(),
-            cpu_us: 1.0,
-            ratio: Some(ratio),
-            ratio_q1: Some(ratio - 0.01),
-            ratio_q3: Some(ratio + 0.01),
-            per_second: 1.0,
-            p50_us: 1.0,
-            p99_us: 1.0,
-            envoy_busy: 1.0,
-            clients_busy: 1.0,
-        };
+        let cost = Cost::of_connection(Variant::FedgateWasm, ratio, 0.01);
         Results { costs: vec![cost], ..Results::default() }
     }
 

@@ -93,20 +93,7 @@ mod tests {
     use crate::measurement::{Cost, TableCost};
 
     fn cost(rows: usize, ratio: f64) -> Cost {
-        Cost {
-            rows,
-            gateway: Variant::FedgateWasm.name().to_owned(),
-            operation: Operation::Connection.name().to_owned(),
-            cpu_us: 700.0,
-            ratio: Some(ratio),
-            ratio_q1: Some(ratio),
-            ratio_q3: Some(ratio),
-            per_second: 1.0,
-            p50_us: 1.0,
-            p99_us: 1.0,
-            envoy_busy: 1.0,
-            clients_busy: 0.5,
-        }
+        Cost { rows, ..Cost::of_connection(Variant::FedgateWasm, ratio, 0.0) }
     }
 
     fn results(ratios: [f64; 2], cut: usize) -> Results {

@@ -66,7 +66,7 @@ use world::{Keys, World};
 #[derive(Parser)]
 #[command(name = "cargo xtask bench envoy", bin_name = "cargo xtask bench envoy")]
 struct Cli {
-    /// Take less than two minutes: few rounds, and fail outside wide limits.
+    /// Run a few rounds in less than two minutes, and fail if a result is outside wide limits.
     #[arg(long, conflicts_with_all = ["rows", "rounds", "connections", "record"])]
     short: bool,
     /// The sizes of the table.
@@ -81,8 +81,11 @@ struct Cli {
     /// Write the results into docs/performance, and the tables into docs/performance.md.
     #[arg(long)]
     record: bool,
-    /// Measure nothing: make the tables and plots anew from the recorded results.
-    #[arg(long, conflicts_with_all = ["short", "rows", "rounds", "connections", "record", "compare"])]
+    /// Draw the tables and plots again from the recorded results, without measuring.
+    #[arg(
+        long,
+        conflicts_with_all = ["short", "rows", "rounds", "connections", "record", "compare"]
+    )]
     redraw: bool,
     /// Compare with the results in this folder.
     #[arg(long, value_name = "FOLDER")]
@@ -145,6 +148,8 @@ fn run(cli: &Cli) -> Result<()> {
     if cli.redraw {
         return record(&Results::read(&cli.docs.join("performance"))?, &cli.docs);
     }
+    // Read before the run, which may replace these results.
+    let base = cli.compare.as_deref().map(Results::read).transpose()?;
     let start = Instant::now();
     let cores = Cores::divide()?;
     if !cores.divided {
@@ -157,8 +162,8 @@ fn run(cli: &Cli) -> Result<()> {
     write(&results, &folder)?;
     print!("{}", page::all(&results));
     eprintln!("results: {}", folder.display());
-    if let Some(base) = &cli.compare {
-        println!("{}", comparison::table(&Results::read(base)?, &results));
+    if let Some(base) = &base {
+        println!("{}", comparison::table(base, &results));
     }
     if cli.record {
         record(&results, &cli.docs)?;
@@ -181,8 +186,8 @@ fn measure(cli: &Cli, cores: &Cores, folder: &Path) -> Result<Results> {
         if rows == run.one_size {
             operations.extend(Operation::AT_ONE_SIZE);
         }
-        let most = if cli.short { Variant::most_rows_in_short } else { Variant::most_rows };
-        let variants = Variant::ALL.into_iter().filter(|&variant| rows <= most(variant));
+        let variants =
+            Variant::ALL.into_iter().filter(|variant| rows <= variant.most_rows(cli.short));
         step(&format!("{rows} rows: starting the gateways"));
         let world = World::new(rows, Keys::P256)?;
         let place = cli.folder.join(rows.to_string());

@@ -1,5 +1,7 @@
 //! The results: what is written as CSV, and what the page and its plots are made of.
 
+#[cfg(test)]
+use crate::{operation::Operation, variant::Variant};
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -66,6 +68,28 @@ pub(crate) struct Circumstance {
     pub(crate) value: String,
 }
 
+#[cfg(test)]
+impl Cost {
+    /// New connections with 10 rows, for tests: the median of the ratio, and how far the quartiles
+    /// are from it.
+    pub(crate) fn of_connection(gateway: Variant, ratio: f64, spread: f64) -> Self {
+        Self {
+            rows: 10,
+            gateway: gateway.name().to_owned(),
+            operation: Operation::Connection.name().to_owned(),
+            cpu_us: ratio * 600.0,
+            ratio: Some(ratio),
+            ratio_q1: Some(ratio - spread),
+            ratio_q3: Some(ratio + spread),
+            per_second: 1.0,
+            p50_us: 1.0,
+            p99_us: 1.0,
+            envoy_busy: 1.0,
+            clients_busy: 0.5,
+        }
+    }
+}
+
 impl Results {
     /// Reads the results in a folder.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
@@ -114,9 +138,4 @@ fn write<T: Serialize>(file: &Path, records: &[T]) -> Result<()> {
     let mut writer = csv::Writer::from_path(file).with_context(shown)?;
     records.iter().try_for_each(|record| writer.serialize(record)).with_context(shown)?;
     writer.flush().with_context(shown)
-}
-
-/// Three digits after the point: more would not be true.
-pub(crate) fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
 }

@@ -43,30 +43,31 @@ pub(crate) fn all(results: &Results) -> String {
 }
 
 /// A table in Markdown.
-fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let mut text = format!("| {} |\n|{}\n", head.join(" | "), " --- |".repeat(N));
+pub(crate) fn table<R: AsRef<[String]>>(
+    head: &[&str],
+    rows: impl IntoIterator<Item = R>,
+) -> String {
+    let mut text = format!("| {} |\n|{}\n", head.join(" | "), " --- |".repeat(head.len()));
     for row in rows {
-        text.push_str(&format!("| {} |\n", row.join(" | ")));
+        text.push_str(&format!("| {} |\n", row.as_ref().join(" | ")));
     }
     text
 }
 
 fn circumstances(results: &Results) -> String {
     let rows = results.circumstances.iter().map(|it| [it.what.clone(), it.value.clone()]);
-    table(["what", "value"], rows)
+    table(&["what", "value"], rows)
 }
 
-/// A row for each size, and a column for each gateway but the baseline.
+/// A row for each size, and a column for each gateway.
 fn by_size(results: &Results, cell: impl Fn(usize, &str) -> Option<String>) -> String {
-    let names: Vec<_> = Variant::ALL.iter().map(|variant| variant.name()).collect();
-    let mut text =
-        format!("| rows | {} |\n|{}\n", names.join(" | "), " --- |".repeat(names.len() + 1));
-    for rows in results.sizes(Operation::Connection.name()) {
-        let cells = names.iter().map(|name| cell(rows, name).unwrap_or_else(|| "-".to_owned()));
-        let cells: Vec<_> = cells.collect();
-        text.push_str(&format!("| {} | {} |\n", thousands(rows), cells.join(" | ")));
-    }
-    text
+    let names = Variant::ALL.map(Variant::name);
+    let head: Vec<_> = ["rows"].into_iter().chain(names).collect();
+    let row = |rows| -> Vec<String> {
+        let cells = names.map(|name| cell(rows, name).unwrap_or_else(|| "-".to_owned()));
+        [thousands(rows)].into_iter().chain(cells).collect()
+    };
+    table(&head, results.sizes(Operation::Connection.name()).into_iter().map(row))
 }
 
 fn ratios(results: &Results) -> String {
@@ -89,7 +90,7 @@ fn workers(results: &Results) -> String {
     let row = |cost: &TableCost| -> Option<[String; 3]> {
         Some([thousands(cost.rows), cost.gateway.clone(), format!("{:.1} MiB", cost.worker_mib?)])
     };
-    table(["rows", "gateway", "each further worker"], results.tables.iter().filter_map(row))
+    table(&["rows", "gateway", "each further worker"], results.tables.iter().filter_map(row))
 }
 
 /// All that is known of new connections.
@@ -97,8 +98,8 @@ fn connections(results: &Results) -> String {
     let head = [
         "rows",
         "gateway",
-        "CPU a connection",
-        "new a second",
+        "CPU per connection",
+        "new per second",
         "p50",
         "p99",
         "Envoy's core busy",
@@ -116,11 +117,11 @@ fn connections(results: &Results) -> String {
             percent(cost.clients_busy),
         ]
     };
-    table(head, of(results, Operation::Connection).map(row))
+    table(&head, of(results, Operation::Connection).map(row))
 }
 
 fn handshakes(results: &Results) -> String {
-    let head = ["handshake", "gateway", "CPU a connection", "ratio", "new a second"];
+    let head = ["handshake", "gateway", "CPU per connection", "ratio", "new per second"];
     let row = |cost: &Cost| {
         [
             cost.operation.clone(),
@@ -131,26 +132,25 @@ fn handshakes(results: &Results) -> String {
         ]
     };
     let operations = [Operation::Tls12, Operation::Rsa];
-    table(head, operations.into_iter().flat_map(|operation| of(results, operation)).map(row))
+    table(&head, operations.into_iter().flat_map(|operation| of(results, operation)).map(row))
 }
 
 fn refusals(results: &Results) -> String {
     let head = ["rows", "gateway", "refused for its server name", "refused for its identity"];
-    let cpu = |rows, gateway: &str, operation: Operation| {
-        let cost = results.cost(rows, gateway, operation.name());
-        cost.map_or("-".to_owned(), |cost| format!("{:.0} us", cost.cpu_us))
+    let row = |one: &Cost| {
+        let cpu = |operation: Operation| {
+            let cost = results.cost(one.rows, &one.gateway, operation.name());
+            cost.map_or("-".to_owned(), |cost| format!("{:.0} us", cost.cpu_us))
+        };
+        let (early, late) = (cpu(Operation::Unknown), cpu(Operation::NotGranted));
+        [thousands(one.rows), one.gateway.clone(), early, late]
     };
-    let row = |cost: &Cost| {
-        let cpu = |operation| cpu(cost.rows, &cost.gateway, operation);
-        let cells = [cpu(Operation::Unknown), cpu(Operation::NotGranted)];
-        let [early, late] = cells;
-        [thousands(cost.rows), cost.gateway.clone(), early, late]
-    };
-    table(head, of(results, Operation::Unknown).map(row))
+    table(&head, of(results, Operation::Unknown).map(row))
 }
 
 fn open_connections(results: &Results) -> String {
-    let head = ["operation", "gateway", "CPU each", "ratio", "a second", "clients' core busy"];
+    let head =
+        ["operation", "gateway", "CPU per operation", "ratio", "per second", "clients' core busy"];
     let row = |cost: &Cost| {
         let per_second = match cost.operation == Operation::Bulk.name() {
             // There and back.
@@ -167,7 +167,7 @@ fn open_connections(results: &Results) -> String {
         ]
     };
     let operations = [Operation::Request, Operation::Bulk];
-    table(head, operations.into_iter().flat_map(|operation| of(results, operation)).map(row))
+    table(&head, operations.into_iter().flat_map(|operation| of(results, operation)).map(row))
 }
 
 fn updates(results: &Results) -> String {
@@ -193,7 +193,7 @@ fn updates(results: &Results) -> String {
             cost.cut?.to_string(),
         ])
     };
-    table(head, results.tables.iter().filter_map(row))
+    table(&head, results.tables.iter().filter_map(row))
 }
 
 /// Where another gateway that authorizes takes less than one of fedgate's.
@@ -313,20 +313,7 @@ mod tests {
 
     #[test]
     fn an_alternative_is_cheaper_only_beyond_the_spread() {
-        let cost = |gateway: Variant, ratio: f64| Cost {
-            rows: 10,
-            gateway: gateway.name().to_owned(),
-            operation: Operation::Connection.name().to_owned(),
-            cpu_us: ratio * 600.0,
-            ratio: Some(ratio),
-            ratio_q1: Some(ratio - 0.02),
-            ratio_q3: Some(ratio + 0.02),
-            per_second: 1.0,
-            p50_us: 1.0,
-            p99_us: 1.0,
-            envoy_busy: 1.0,
-            clients_busy: 0.5,
-        };
+        let cost = |gateway, ratio| Cost::of_connection(gateway, ratio, 0.02);
         let wasm = cost(Variant::FedgateWasm, 1.1);
         assert!(is_less(&cost(Variant::RbacMatcher, 1.0), &wasm));
         assert!(!is_less(&cost(Variant::RbacMatcher, 1.07), &wasm));

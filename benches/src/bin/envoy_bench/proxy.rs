@@ -18,7 +18,6 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 /// A running Envoy. Killed when dropped.
 pub(crate) struct Proxy {
     child: Child,
-    admin: SocketAddr,
     /// Where it accepts clients.
     pub(crate) address: SocketAddr,
     /// From its start until it accepted clients.
@@ -48,49 +47,25 @@ impl Proxy {
         let start = Instant::now();
         let child = cores.for_envoy(|| command.spawn().context("cannot start Envoy"))?;
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut proxy =
-            Self { child, admin: nowhere, address: nowhere, started_in: Duration::ZERO };
-        while !proxy.is_ready(&admin_file) {
-            if start.elapsed() > START || proxy.child.try_wait()?.is_some() {
-                let log = std::fs::read_to_string(folder.join("envoy.log")).unwrap_or_default();
-                bail!("Envoy did not start in {START:?}; its log:\n{log}");
+        let mut proxy = Self { child, address: nowhere, started_in: Duration::ZERO };
+        proxy.address = loop {
+            if let Some(address) = address(&admin_file) {
+                break address;
             }
+            let log = || std::fs::read_to_string(folder.join("envoy.log")).unwrap_or_default();
+            if let Some(status) = proxy.child.try_wait()? {
+                bail!("Envoy ended with {status}; its log:\n{}", log());
+            }
+            ensure!(
+                start.elapsed() < START,
+                "Envoy is not ready after {START:?}; its log:\n{}",
+                log()
+            );
             #[expect(clippy::disallowed_methods, reason = "waits for a condition, with a limit")]
             std::thread::sleep(Duration::from_millis(10));
-        }
+        };
         proxy.started_in = start.elapsed();
         Ok(proxy)
-    }
-
-    /// Returns true once it is ready and its address is known.
-    fn is_ready(&mut self, admin_file: &Path) -> bool {
-        let Ok(text) = std::fs::read_to_string(admin_file) else { return false };
-        let Ok(admin) = text.trim().parse() else { return false };
-        self.admin = admin;
-        if self.ask("/ready").is_err() {
-            return false;
-        }
-        let Ok(listeners) = self.ask("/listeners") else { return false };
-        let address = |line: &str| line.strip_prefix("federation::")?.parse().ok();
-        match listeners.lines().find_map(address) {
-            Some(address) => {
-                self.address = address;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Requests a path of the admin interface.
-    fn ask(&self, path: &str) -> Result<String> {
-        let mut stream = TcpStream::connect(self.admin)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("not an HTTP response")?;
-        ensure!(head.contains(" 200 "), "{path}: {head}");
-        Ok(body.to_owned())
     }
 
     /// The CPU time of all its threads, as the scheduler counts it, in nanoseconds.
@@ -119,6 +94,26 @@ impl Proxy {
         let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
         number.context("no VmRSS in /proc")
     }
+}
+
+/// Where an Envoy accepts clients, once it is ready. Its admin address is in the file.
+fn address(admin_file: &Path) -> Option<SocketAddr> {
+    let admin = std::fs::read_to_string(admin_file).ok()?.trim().parse().ok()?;
+    ask(admin, "/ready").ok()?;
+    let listeners = ask(admin, "/listeners").ok()?;
+    listeners.lines().find_map(|line| line.strip_prefix("federation::")?.parse().ok())
+}
+
+/// Requests a path of the admin interface.
+fn ask(admin: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(admin)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("not an HTTP response")?;
+    ensure!(head.contains(" 200 "), "{path}: {head}");
+    Ok(body.to_owned())
 }
 
 impl Drop for Proxy {

@@ -2,7 +2,7 @@
 
 use crate::cores::Cores;
 use crate::load::Sample;
-use crate::measurement::{Cost, Results, TableCost, rounded};
+use crate::measurement::{Cost, Results, TableCost};
 use crate::rounds::{Measured, Series};
 use crate::variant::Variant;
 use std::time::Duration;
@@ -67,13 +67,17 @@ fn table_cost(rows: usize, one: &Measured) -> TableCost {
         memory_mib: rounded(one.memory as f64 / 1024.0),
         worker_mib: one.worker.map(|worker| rounded(worker as f64 / 1024.0)),
         start_ms: ms(one.started_in),
-        change_ms: update
-            .map(|update| rounded(median(update.effects.iter().map(|&time| ms(time))))),
+        change_ms: update.map(|update| median(update.effects.iter().map(|&time| ms(time)))),
         p99_before_ms: update.map(|update| ms(percentile(&update.before, 99))),
         p99_during_ms: update.map(|update| ms(percentile(&update.during, 99))),
         longest_ms: update.map(|update| ms(percentile(&update.during, 100))),
         cut: update.map(|update| update.cut),
     }
+}
+
+/// Rounds to three digits after the point: more would not be true.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

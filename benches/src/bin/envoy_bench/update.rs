@@ -105,8 +105,8 @@ fn changes(
         let effect = watch(proxy, probe, PATIENCE, |fate| fate == expected)?;
         let effect = effect.with_context(|| format!("a change had no effect in {PATIENCE:?}"))?;
         effects.push(effect - start);
-        watch(proxy, probe, AFTER, |fate| fate != expected)?
-            .map_or(Ok(()), |_| Err(anyhow!("a change was undone")))?;
+        let undone = watch(proxy, probe, AFTER, |fate| fate != expected)?;
+        ensure!(undone.is_none(), "a change was undone");
     }
     let last = Instant::now();
     // Connections of a removed filter chain are closed once it has drained.

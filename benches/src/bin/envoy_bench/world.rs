@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// The number of different services that clients ask for.
 const SERVICES: usize = 64;
 /// The trust domain of the gateway.
-pub(crate) const LOCAL: &str = "beta.example";
+const LOCAL: &str = "beta.example";
 
 /// A certificate authority: a key and its self-signed certificate.
 type Authority = CertifiedIssuer<'static, KeyPair>;
