@@ -21,6 +21,7 @@ pub mod http2;
 pub mod istio;
 pub mod kubernetes;
 pub mod manifest;
+pub mod measure;
 pub mod metadata_proxy;
 pub mod process;
 pub mod programs;

@@ -20,6 +20,13 @@ pub struct Usage {
     pub cpu: Duration,
 }
 
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { memory, peak_memory, cpu: _ } = self;
+        write!(f, "{} MiB resident, {} MiB at most", memory >> 20, peak_memory >> 20)
+    }
+}
+
 impl Process {
     /// The resources that it has used so far.
     ///

@@ -7,7 +7,6 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -20,7 +19,6 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// The running server. Stops when dropped.
 pub(super) struct Gateways {
-    address: SocketAddr,
     task: JoinHandle<()>,
 }
 
@@ -37,7 +35,10 @@ impl ResolvesServerCert for ByTrustDomain {
 
 impl Gateways {
     /// Serves gateways with these identities, each with its trust domain.
-    pub(super) async fn start(identities: Vec<(String, Identity)>) -> Result<Self> {
+    pub(super) fn start(
+        listener: TcpListener,
+        identities: Vec<(String, Identity)>,
+    ) -> Result<Self> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut certificates = ByTrustDomain::default();
         for (trust_domain, identity) in identities {
@@ -50,8 +51,6 @@ impl Gateways {
             .with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = vec![b"istio".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
@@ -62,11 +61,7 @@ impl Gateways {
                 }));
             }
         });
-        Ok(Self { address, task })
-    }
-
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        Ok(Self { task })
     }
 }
 

@@ -45,11 +45,10 @@ struct Shared {
 
 /// One peer.
 struct Peer {
-    number: usize,
     /// Its public document, which never changes.
     public: String,
     gateway: SocketAddr,
-    /// A second gateway, which nobody answers for.
+    /// What changes: a second gateway, at which nothing listens.
     moving: Mutex<Moving>,
 }
 
@@ -80,14 +79,13 @@ impl Fleet {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with_gateways(peers: usize, services: usize) -> Result<Self> {
-        // The address is known once the gateways run, which need the peers' certificates.
-        let nowhere = (Ipv4Addr::LOCALHOST, 0).into();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
         let made =
-            (0..peers).map(|number| Peer::new(number, nowhere)).collect::<Result<Vec<_>>>()?;
-        let (mut peers, identities): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+            (0..peers).map(|number| Peer::new(number, address)).collect::<Result<Vec<_>>>()?;
+        let (peers, identities): (Vec<_>, Vec<_>) = made.into_iter().unzip();
         let trust_domains = (0..peers.len()).map(trust_domain);
-        let gateways = Gateways::start(trust_domains.zip(identities).collect()).await?;
-        peers.iter_mut().for_each(|peer| peer.gateway = gateways.address());
+        let gateways = Gateways::start(listener, trust_domains.zip(identities).collect())?;
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         Self::serve(peers, services, Some(gateways), Some(silent)).await
     }
@@ -178,12 +176,12 @@ impl Peer {
         });
         let id = format!("spiffe://{}/ns/fedgate/sa/gateway", trust_domain(number));
         let moving = Mutex::new(Moving { gateway: None, version: 1, served: None });
-        let peer = Self { number, public: public.to_string(), gateway, moving };
+        let peer = Self { public: public.to_string(), gateway, moving };
         Ok((peer, authority.workload(&id)?))
     }
 
-    fn private(&self, services: usize, moving: Moving) -> String {
-        let service = |service| json!({ "hostname": host(self.number, service), "ports": [{ "name": "http", "port": 80 }] });
+    fn private(&self, number: usize, services: usize, moving: Moving) -> String {
+        let service = |service| json!({ "hostname": host(number, service), "ports": [{ "name": "http", "port": 80 }] });
         let gateway = |address: SocketAddr| json!({ "address": address.ip().to_string(), "port": address.port() });
         let second = moving.gateway.map(|address| (address, 15443).into());
         json!({
@@ -223,7 +221,7 @@ async fn private(
         moving.served.get_or_insert_with(Instant::now);
         *moving
     };
-    answer(&headers, moving.version, || peer.private(shared.services, moving))
+    answer(&headers, moving.version, || peer.private(number, shared.services, moving))
 }
 
 fn answer(headers: &HeaderMap, version: usize, document: impl FnOnce() -> String) -> Response {

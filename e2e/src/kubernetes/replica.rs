@@ -1,7 +1,7 @@
 //! One `fedgate controller` process.
 
 use crate::process::Process;
-use crate::programs;
+use crate::{measure, programs};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -88,10 +88,7 @@ impl Replica {
     /// # Errors
     /// When there is no such metric.
     pub async fn metric(&self, series: &str) -> Result<f64> {
-        let metrics = self.get("/metrics").await?;
-        let value = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        let value = measure::metric(&self.get("/metrics").await?, series);
         value.with_context(|| format!("{} has no metric {series}", self.name))
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn run(name: &str) -> Result<RunFolder> {
     Ok(run)
 }
 
-/// A mesh whose gateways have the filter for this delivery. The controller starts with
+/// Options of a mesh whose gateways have the filter for this delivery. The controller starts with
 /// `EnvoyFilter` or `DynamicModule`.
 pub(crate) fn of_delivery(delivery: &str) -> MeshOptions {
     let filter = match delivery {

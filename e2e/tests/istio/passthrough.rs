@@ -54,7 +54,7 @@ async fn the_workload_checks_the_caller_and_the_gateway_checks_the_export() -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_through_the_native_filter() -> Result<()> {
+async fn the_native_filter_passes_tls_through_as_well() -> Result<()> {
     passed_through("DynamicModule").await
 }
 

@@ -7,6 +7,7 @@ use fedgate_e2e::kubernetes::{
     AuditLog, CONTROLLER, Key, KubernetesCluster, KubernetesFederation, NAMESPACE, Objects,
 };
 use fedgate_e2e::manifest::Service;
+use fedgate_e2e::measure::{number, percentile};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::long_scenario;
 use fedgate_e2e::usage::Usage;
@@ -67,7 +68,7 @@ fn from_label_to_import_beside_a_hundred_idle_peers() {
             times.push(began.elapsed());
         }
         times.sort();
-        let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+        let at = |percent| percentile(&times, percent);
         println!(
             "from label to import, 100 idle peers, poll 1 s: p50 {:?}, p90 {:?}, p99 {:?}",
             at(50),
@@ -113,11 +114,7 @@ fn five_hundred_peers_with_a_hundred_services_each() {
         loop {
             tokio::time::sleep(Duration::from_secs(20)).await;
             let now = writes(&audit);
-            println!(
-                "  {now} writes after {:?}, {}",
-                began.elapsed(),
-                shown(&usage(&mut cluster)?)
-            );
+            println!("  {now} writes after {:?}, {}", began.elapsed(), usage(&mut cluster)?);
             if now == before {
                 break;
             }
@@ -130,13 +127,9 @@ fn five_hundred_peers_with_a_hundred_services_each() {
         tokio::time::sleep(idle).await;
         let last = usage(&mut cluster)?;
         let share = (last.cpu - first.cpu).as_secs_f64() / idle.as_secs_f64() * 100.0;
-        println!(
-            "idle for {idle:?}: {share:.1} % of one core, {}, {} writes",
-            shown(&last),
-            writes(&audit)
-        );
+        println!("idle for {idle:?}: {share:.1} % of one core, {last}, {} writes", writes(&audit));
         ensure!(writes(&audit) == 0, "{:?}", audit.writes_by(CONTROLLER));
-        ensure!(last.memory < 300 << 20, "{}", shown(&last));
+        ensure!(last.memory < 300 << 20, "{last}");
         ensure!(share < 5.0, "{share} % of one core");
         Ok(())
     });
@@ -144,12 +137,4 @@ fn five_hundred_peers_with_a_hundred_services_each() {
 
 fn usage(cluster: &mut KubernetesCluster) -> Result<Usage> {
     cluster.replicas().first().context("a replica")?.process.usage()
-}
-
-fn shown(usage: &Usage) -> String {
-    format!("{} MB resident, {} MB at most", usage.memory >> 20, usage.peak_memory >> 20)
-}
-
-fn number(variable: &str, otherwise: usize) -> usize {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }

@@ -117,7 +117,7 @@ async fn explained(cluster: &Cluster, to: &str) -> Result<(i32, String)> {
 
 /// A dead Envoy of our own is reported by name until it runs again.
 #[test]
-fn an_own_envoy_that_does_not_run_is_check_reported() {
+fn an_own_envoy_that_does_not_run_is_reported() {
     scenario("own-envoys", async |run: &RunFolder| {
         let mut pair = Pair::start(run, probing_often).await?;
         let web = pair.web.name();
@@ -127,11 +127,11 @@ fn an_own_envoy_that_does_not_run_is_check_reported() {
             wait::until_true("status to be content", SOON, content).await?;
         }
         alpha.stop_egress();
-        check_reported(alpha, "egress").await?;
+        wait_reported(alpha, "egress").await?;
         let (code, printed) = explained(alpha, &web).await?;
         ensure!(code == 1 && printed.contains("NO  local port"), "{printed}");
         beta.stop_gateway();
-        check_reported(beta, "gateway").await?;
+        wait_reported(beta, "gateway").await?;
 
         alpha.start_egress().await?;
         beta.start_gateway().await?;
@@ -147,7 +147,7 @@ fn an_own_envoy_that_does_not_run_is_check_reported() {
     });
 }
 
-async fn check_reported(cluster: &Cluster, role: &str) -> Result<()> {
+async fn wait_reported(cluster: &Cluster, role: &str) -> Result<()> {
     let finding = cluster.wait_finding("envoy_not_running").await?;
     let field = finding.field.as_deref();
     ensure!(field == Some(&*format!("envoy/{role}")) && finding.severity == "error", "{finding:?}");
