@@ -37,12 +37,23 @@ impl KnownEnvoys {
             gateway: running.gateway,
             egress: running.egress,
         });
-        self.0 = self.0.zip(observed.processes).zip(answers).map(|((known, process), answers)| {
-            KnownEnvoy {
-                limits: process.map_or(known.limits, |envoy| envoy.limits),
-                answered: known.answered || answers,
-            }
+        let now = observed.processes.zip(observed.settled).zip(answers);
+        self.0 = self.0.zip(now).map(|(known, ((process, settled), answers))| KnownEnvoy {
+            limits: process.map_or(known.limits, |envoy| match settled {
+                true => envoy.limits,
+                false => stricter(known.limits, envoy.limits),
+            }),
+            answered: known.answered || answers && process.is_none_or(|_| settled),
         });
+    }
+}
+
+/// The limits if the Envoy's may be those that were known, or those of its process. Nothing is
+/// known of an Envoy from its process alone: see [`super::watch`].
+fn stricter(known: EnvoyLimits, process: EnvoyLimits) -> EnvoyLimits {
+    EnvoyLimits {
+        open_files: known.open_files.map(|files| files.min(process.open_files.unwrap_or(files))),
+        workers: known.workers.max(process.workers),
     }
 }
 
@@ -90,8 +101,10 @@ mod tests {
             let limits = EnvoyLimits { open_files: Some(open_files), workers: None };
             Some(RunningEnvoy { pid: 1, limits })
         };
-        let observed =
-            |gateway, egress| Observed { running: None, processes: Pair { gateway, egress } };
+        let observed = |gateway, egress| {
+            let [processes, answers] = [Pair { gateway, egress }; 2];
+            Observed::new(processes, answers.map(|it: Option<_>| it.is_some()), processes)
+        };
         let mut known = KnownEnvoys::default();
         known.update(&observed(envoy(1_024), None));
         known.update(&observed(None, envoy(512)));
@@ -102,6 +115,31 @@ mod tests {
         assert_eq!(open_files(&known), (Some(1_024), Some(512)));
         known.update(&observed(envoy(65_536), None));
         assert_eq!(open_files(&known), (Some(65_536), Some(512)));
+    }
+
+    /// A script sets the limit of open files, and then becomes the Envoy.
+    #[test]
+    fn nothing_is_known_of_a_process_that_may_not_be_the_envoy_yet() {
+        let process = |pid, open_files| {
+            let limits = EnvoyLimits { open_files: Some(open_files), workers: None };
+            Pair { gateway: Some(RunningEnvoy { pid, limits }), egress: None }
+        };
+        let [script, envoy] = [process(1, 20_000), process(1, 256)];
+        let answers = |gateway| Pair { gateway, egress: false };
+        let mut known = KnownEnvoys::default();
+        let mut after = |before, answers, after| {
+            known.update(&Observed::new(before, answers, after));
+            let KnownEnvoy { limits, answered } = known.0.gateway;
+            (limits.open_files, answered)
+        };
+        assert_eq!(after(script, answers(false), script), (None, false));
+        assert_eq!(after(script, answers(true), envoy), (None, false));
+        assert_eq!(after(envoy, answers(true), envoy), (Some(256), true));
+        // Another start: what is known remains, and a lower limit counts at once.
+        assert_eq!(after(script, answers(false), script), (Some(256), true));
+        let fewer = process(2, 100);
+        assert_eq!(after(fewer, answers(false), fewer), (Some(100), true));
+        assert_eq!(after(script, answers(true), script), (Some(20_000), true));
     }
 
     #[test]

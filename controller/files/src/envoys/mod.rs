@@ -64,6 +64,28 @@ pub(crate) struct Observed {
     /// Which of them answer; `None` before the first query.
     pub(crate) running: Option<Running>,
     pub(crate) processes: Processes,
+    /// Which of these processes are the Envoys that answer, with the limits that they keep.
+    settled: Pair<bool>,
+}
+
+impl Observed {
+    /// From the processes before and after the two were queried.
+    fn new(before: Processes, answers: Pair<bool>, processes: Processes) -> Self {
+        let settled = before
+            .zip(processes)
+            .zip(answers)
+            .map(|((before, after), answers)| answers && after.is_some() && before == after);
+        let running = Some(Running { gateway: answers.gateway, egress: answers.egress });
+        Self { running, processes, settled }
+    }
+
+    /// Returns true if a process is visible, and nothing is certain about its limits yet.
+    fn has_unsettled(&self) -> bool {
+        let unsettled = self.processes.zip(self.settled);
+        let Pair { gateway, egress } =
+            unsettled.map(|(process, settled)| process.is_some() && !settled);
+        gateway || egress
+    }
 }
 
 fn bootstrap(files: &EnvoyFiles, role: &str) -> FilePath {
@@ -90,7 +112,11 @@ pub fn validate(settings: &Settings) -> Result<(Capacity, Vec<Finding>), PathErr
     let files = EnvoyFiles::new(&settings.envoy)?;
     let (processes, held) = survey(&files);
     let mut known = KnownEnvoys::read(&settings.state);
-    known.update(&Observed { running: None, processes });
+    known.update(&Observed {
+        running: None,
+        processes,
+        settled: Pair { gateway: true, egress: true },
+    });
     let capacity = Capacity::of(settings, &known);
     let mut findings = outdated::findings(processes, &files, &cluster);
     findings.extend(capacity.findings(&cluster));

@@ -4,9 +4,12 @@
 //! machine can reach. These requests reach no peer and no access log. The controller also looks for
 //! the Envoys' processes. So an Envoy with few descriptors gets its lower number of connections
 //! without waiting for another change.
+//!
+//! A process with an Envoy's arguments may still be a script that sets its limits and then becomes
+//! the Envoy. So a process is *settled* only if the Envoy answered between two looks that found the
+//! same process with the same limits.
 
-use super::{Observed, bootstraps};
-use fedgate_engine::running::Running;
+use super::{Observed, Pair, Processes, bootstraps};
 use fedgate_envoy::EnvoyFiles;
 use fedgate_process::envoy_processes::EnvoySearch;
 use std::path::{Path, PathBuf};
@@ -16,10 +19,10 @@ use tokio::{
     net::UnixStream,
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-/// How often to query them.
+/// How often to query Envoys whose processes are settled or not visible.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Timeout of a query.
 const TIME: Duration = Duration::from_secs(2);
@@ -29,58 +32,69 @@ const SEARCH_INTERVAL: Duration = Duration::from_millis(500);
 /// Watches both Envoys until it is dropped.
 pub(crate) struct EnvoyWatch {
     receiver: watch::Receiver<Observed>,
-    _tasks: JoinSet<()>,
+    _task: JoinSet<()>,
 }
 
 impl EnvoyWatch {
     pub(crate) fn start(files: &EnvoyFiles) -> Self {
         let (sender, receiver) = watch::channel(Observed::default());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(watch_health(files.gateway_socket(), files.egress_socket(), sender.clone()));
-        tasks.spawn(watch_processes(
-            bootstraps(files).map(|path| AsRef::<Path>::as_ref(&path).to_owned()),
-            sender,
-        ));
-        Self { receiver, _tasks: tasks }
+        let sockets = [files.gateway_socket(), files.egress_socket()];
+        let bootstraps = bootstraps(files).map(|path| AsRef::<Path>::as_ref(&path).to_owned());
+        let mut task = JoinSet::new();
+        task.spawn(observe(sockets, Search::new(bootstraps), sender));
+        Self { receiver, _task: task }
     }
 
     /// Waits for the next change.
     pub(crate) async fn changed(&mut self) -> Observed {
         match self.receiver.changed().await {
             Ok(()) => *self.receiver.borrow_and_update(),
-            // The tasks end only through a bug of ours.
+            // The task ends only through a bug of ours.
             Err(_) => std::future::pending().await,
         }
     }
 }
 
-async fn watch_health(gateway: String, egress: String, sender: watch::Sender<Observed>) {
+async fn observe(sockets: [String; 2], mut search: Search, sender: watch::Sender<Observed>) {
+    let mut observed = Observed::default();
+    let mut queried = None;
     loop {
-        let (gateway, egress) = tokio::join!(answers(&gateway), answers(&egress));
-        let now = Some(Running { gateway, egress });
-        sender.send_if_modified(|observed| std::mem::replace(&mut observed.running, now) != now);
-        sleep(INTERVAL).await;
+        let before = search.look().await;
+        let is_due = queried.is_none_or(|at: Instant| at.elapsed() >= INTERVAL);
+        if is_due || before != observed.processes || observed.has_unsettled() {
+            queried = Some(Instant::now());
+            let [gateway, egress] = &sockets;
+            let (gateway, egress) = tokio::join!(answers(gateway), answers(egress));
+            let after = search.look().await;
+            observed = Observed::new(before, Pair { gateway, egress }, after);
+        }
+        sender.send_if_modified(|last| std::mem::replace(last, observed) != observed);
+        sleep(SEARCH_INTERVAL).await;
     }
 }
 
-async fn watch_processes(bootstraps: [PathBuf; 2], sender: watch::Sender<Observed>) {
-    let mut search = EnvoySearch::new(bootstraps.clone());
-    loop {
+/// Looks for the processes without blocking the other tasks.
+struct Search {
+    bootstraps: [PathBuf; 2],
+    /// `None` after a panic in a search; the next one begins anew.
+    search: Option<EnvoySearch<2>>,
+}
+
+impl Search {
+    fn new(bootstraps: [PathBuf; 2]) -> Self {
+        Self { bootstraps, search: None }
+    }
+
+    async fn look(&mut self) -> Processes {
+        let new = || EnvoySearch::new(self.bootstraps.clone());
+        let mut search = self.search.take().unwrap_or_else(new);
         let look = tokio::task::spawn_blocking(move || {
             let found = search.look();
             (search, found.into())
         });
-        search = match look.await {
-            Ok((search, now)) => {
-                sender.send_if_modified(|observed| {
-                    std::mem::replace(&mut observed.processes, now) != now
-                });
-                search
-            }
-            // This fails only on a panic; the next search begins anew.
-            Err(_) => EnvoySearch::new(bootstraps.clone()),
-        };
-        sleep(SEARCH_INTERVAL).await;
+        let Ok((search, found)) = look.await else { return Processes::default() };
+        self.search = Some(search);
+        found
     }
 }
 
