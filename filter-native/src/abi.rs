@@ -9,8 +9,12 @@
 //! # What makes the calls sound
 //!
 //! - Envoy calls the module's functions for a connection on that connection's thread only, and
-//!   never after `network_filter_destroy`. A [`Handle`] is dropped there (`worker`), so no call is
-//!   made for a connection that is gone.
+//!   none after `network_filter_destroy`. The module gives up a [`Handle`] when Envoy reports the
+//!   close, which comes before that (`worker`), so no call is made for a connection that is gone.
+//! - A scheduler that another thread uses keeps its connection alive during the call (Envoy 1.40).
+//!   If that thread were the last one to hold it, `network_filter_destroy` would come on the wrong
+//!   thread. So a scheduler is used and given up under one lock (`newest`), and is given up at the
+//!   close. A connection that is destroyed on another thread all the same is leaked, not touched.
 //! - Envoy calls functions for a connection from within another call for it: closing reports the
 //!   close. So the module takes its own objects by shared reference, never by `&mut`.
 //! - Envoy copies the buffers that the module passes, and the module copies Envoy's before it
@@ -462,15 +466,19 @@ extern "C" fn envoy_dynamic_module_on_network_filter_event(
     event: u32,
 ) {
     let call = |connection: &Connection| {
-        match event {
-            CONNECTED => connection.on_handshake(),
-            REMOTE_CLOSE | LOCAL_CLOSE => connection.on_close(),
-            _ => {}
+        if event == CONNECTED {
+            connection.on_handshake();
         }
         Action::Continue
     };
     // SAFETY: as Envoy promises.
     unsafe { for_connection("event", filter, connection, call) };
+    if matches!(event, REMOTE_CLOSE | LOCAL_CLOSE) {
+        // SAFETY: as in `for_connection`.
+        let connection = unsafe { connection.cast::<Connection>().as_ref() };
+        // Also if the call before has panicked.
+        guarded("close", || connection.map(Connection::leave));
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -490,6 +498,12 @@ extern "C" fn envoy_dynamic_module_on_network_filter_scheduled(
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_network_filter_destroy(connection: *const c_void) {
     // SAFETY: `network_filter_new` returned this pointer from a box, and Envoy destroys it once.
+    // What is read here does not change after its creation.
+    if unsafe { connection.cast::<Connection>().as_ref() }.is_some_and(Connection::is_elsewhere) {
+        log(Level::Error, "a connection was destroyed on another thread; its memory is not freed");
+        return;
+    }
+    // SAFETY: as above, and this is the connection's own thread.
     let connection = unsafe { Box::from_raw(connection.cast::<Connection>().cast_mut()) };
     guarded("destroy", || drop(connection));
 }

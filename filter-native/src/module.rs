@@ -10,6 +10,7 @@ use fedgate_filter::{Configuration, Stream};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 
 /// A configuration that Envoy has loaded.
 pub(crate) struct Configured {
@@ -49,6 +50,7 @@ fn accept(loading: &Loading, newest: &Newest, json: &[u8]) -> Option<Counters> {
 
 /// One connection.
 pub(crate) struct Connection {
+    thread: ThreadId,
     known: Rc<Known>,
     worker: Rc<Worker>,
     stream: RefCell<Stream<Envoy>>,
@@ -59,7 +61,7 @@ impl Connection {
         let worker = Worker::of(&configured);
         let known = worker.open(handle, configured);
         let stream = RefCell::new(Stream::new(known.id, Rc::clone(&worker.gateway)));
-        Self { known, worker, stream }
+        Self { thread: thread::current().id(), known, worker, stream }
     }
 
     pub(crate) fn on_new_connection(&self) -> Action {
@@ -81,8 +83,16 @@ impl Connection {
         self.call(Stream::on_upstream_data)
     }
 
-    pub(crate) fn on_close(&self) {
+    /// Envoy has closed the connection. From here on, no other connection and no other thread knows
+    /// of it.
+    pub(crate) fn leave(&self) {
         self.call(Stream::on_done);
+        self.worker.drop_connection(self.known.id);
+    }
+
+    /// Returns true on any thread but the connection's.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        thread::current().id() != self.thread
     }
 
     /// The thread is woken by this connection's scheduler.

@@ -50,7 +50,7 @@ impl Newest {
         lock(&self.configuration).clone().map(|configuration| (now, configuration))
     }
 
-    /// Sets or removes the waker of this thread.
+    /// Sets or removes the waker of this thread. Afterwards, no other thread uses the one before.
     pub(crate) fn set_waker(&self, waker: Option<Scheduler>) {
         let thread = std::thread::current().id();
         let mut wakers = lock(&self.wakers);

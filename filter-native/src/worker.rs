@@ -57,7 +57,8 @@ impl Worker {
         known
     }
 
-    /// Drops a connection that Envoy destroys. If it had the waker, another one gets it.
+    /// Drops a connection that Envoy has closed or destroys. If it had the waker, another one gets
+    /// it.
     pub(crate) fn drop_connection(&self, id: ConnectionId) {
         self.envoy.remove(id);
         if self.waker.get() != Some(id) {

@@ -4,19 +4,25 @@ use crate::fixture::Gateway;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
 use fedgate_e2e::client::{self, Client, Connection, resumed, send_line, wait_closed};
-use fedgate_e2e::cluster::{Cluster, Filter};
+use fedgate_e2e::cluster::{Cluster, Filter, SOON};
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::envoy::access_log::Entry;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
+use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 /// How long after the table's arrival an open connection may last.
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// How often connections are revoked in a row.
+const REVOCATIONS: usize = 40;
+/// How many are open each time: enough for every thread to have some.
+const CONNECTIONS: usize = 8;
 
 /// Both callers' open connections to beta's `mail`.
 struct Open {
@@ -82,6 +88,41 @@ fn removing_an_export_closes_all_its_connections() {
         let arrived = closed_after_table(&mut open.alpha, beta).await?;
         ensure!(arrived <= LIMIT, "it took {arrived:?} from the table's arrival");
         wait_closed(&mut open.gamma, LIMIT).await
+    });
+}
+
+/// Each second table revokes all long-lived connections of the gateway's threads, those that Envoy
+/// uses to wake the threads among them, while other connections come and go.
+#[test]
+fn revocations_in_a_row_leave_the_gateway_at_work() {
+    scenario("in-a-row", async |run: &RunFolder| {
+        let open = Open::start(run).await?;
+        let Open { gateway: Gateway { web, alpha_client, .. }, mail, .. } = &open;
+        let beta = open.gateway.beta();
+        let grant = |peer| beta.put_service(&mail.service.clone().for_peers(peer));
+        let revoking = Cell::new(true);
+        let call = async || {
+            while revoking.get() {
+                web.call(alpha_client, beta).await?;
+            }
+            Ok(())
+        };
+        let revoke = async || {
+            for _ in 0..REVOCATIONS {
+                let mut open = Vec::new();
+                for _ in 0..CONNECTIONS {
+                    open.push(mail.wait_greeting(alpha_client, beta).await?);
+                }
+                grant("gamma")?;
+                for connection in &mut open {
+                    wait_closed(connection, SOON).await?;
+                }
+                grant("alpha")?;
+            }
+            revoking.set(false);
+            Ok::<_, anyhow::Error>(())
+        };
+        tokio::try_join!(call(), call(), revoke()).map(drop)
     });
 }
 

@@ -14,17 +14,21 @@ use fedgate_core::{
 use std::sync::atomic::Ordering;
 
 const ALPHA: &str = "spiffe://alpha.example/ns/shop/sa/cart";
+const DELTA: &str = "spiffe://delta.example/ns/shop/sa/cart";
 const SNI: &str = "outbound_.80_._.web.shop.svc.beta.example";
 
-/// A configuration in which alpha is a peer, with or without a grant on `web`.
+/// A configuration in which delta has a grant on `web`, and alpha is a peer with or without one.
 fn configuration(generation: u64, granted: bool) -> String {
     let mut builder = TableBuilder::new(TrustDomain::parse("beta.example").unwrap());
-    let trust_domain = TrustDomain::parse("alpha.example").unwrap();
-    let name = PeerName::parse("alpha").unwrap();
-    let peer = builder.peer(Peer { name, trust_domain, mode: Mode::Enforce }).unwrap();
-    let grants = granted.then_some(Grant { peer, callers: Callers::Any });
+    let [alpha, delta] = ["alpha", "delta"].map(|name| {
+        let trust_domain = TrustDomain::parse(&format!("{name}.example")).unwrap();
+        let name = PeerName::parse(name).unwrap();
+        let peer = builder.peer(Peer { name, trust_domain, mode: Mode::Enforce }).unwrap();
+        Grant { peer, callers: Callers::Any }
+    });
+    let grants = if granted { vec![alpha, delta] } else { vec![delta] };
     let web = ServiceName::parse("web.shop.svc.beta.example:80").unwrap();
-    builder.export(web, grants.into_iter().collect()).unwrap();
+    builder.export(web, grants).unwrap();
     let table = fedgate_core::Table::read(builder.build(generation).unwrap()).unwrap();
     serde_json::to_string(&write_configuration(&table, Options::default())).unwrap()
 }
@@ -73,7 +77,11 @@ impl Envoy {
 
     /// A connection of alpha that has finished its handshake.
     fn admitted(&self) -> Client {
-        let client = self.accept(SNI, &[ALPHA]).unwrap();
+        self.admitted_of(ALPHA)
+    }
+
+    fn admitted_of(&self, caller: &str) -> Client {
+        let client = self.accept(SNI, &[caller]).unwrap();
         assert_eq!(client.new_connection(), STATUS_STOP);
         client.event(EVENT_CONNECTED);
         assert!(client.0.continued.get());
@@ -242,15 +250,32 @@ fn a_new_table_wakes_the_thread_and_closes_what_it_revokes() {
 #[test]
 fn each_wake_up_closes_some_connections_and_asks_for_one_more_if_any_are_left() {
     let mut envoy = Envoy::start("many revoked");
+    let waker = envoy.admitted_of(DELTA);
     let clients: Vec<_> = (0..150).map(|_| envoy.admitted()).collect();
     assert!(envoy.load(&configuration(2, false)));
-    let woken = || clients[0].0.woken.load(Ordering::SeqCst);
+    let woken = || waker.0.woken.load(Ordering::SeqCst);
     let closed = || clients.iter().filter(|client| client.closed().is_some()).count();
     assert_eq!((woken(), closed()), (1, 0));
     for expected in [(2, 64), (3, 128), (3, 150)] {
-        clients[0].wake();
+        waker.wake();
         assert_eq!((woken(), closed()), expected);
     }
+}
+
+/// Each wake-up may close the connection that has the waker.
+#[test]
+fn a_thread_whose_connections_are_all_revoked_closes_them_all() {
+    let mut envoy = Envoy::start("all revoked");
+    let clients: Vec<_> = (0..150).map(|_| envoy.admitted()).collect();
+    assert!(envoy.load(&configuration(2, false)));
+    let mut wake_ups = 0;
+    while let Some(woken) = clients.iter().find(|it| it.0.woken.load(Ordering::SeqCst) > 0) {
+        woken.0.woken.fetch_sub(1, Ordering::SeqCst);
+        woken.wake();
+        wake_ups += 1;
+    }
+    assert!(clients.iter().all(|client| client.closed().is_some()));
+    assert!((3..=6).contains(&wake_ups), "{wake_ups}");
 }
 
 #[test]
@@ -262,6 +287,39 @@ fn the_waker_is_handed_on_when_its_connection_ends() {
     assert!(second.0.woken.load(Ordering::SeqCst) > 0);
     second.wake();
     assert!(second.closed().is_some());
+}
+
+/// Envoy destroys a connection some time after its close. A scheduler that another thread uses then
+/// could make that thread the one that destroys it.
+#[test]
+fn the_waker_is_handed_on_at_the_close_already() {
+    let mut envoy = Envoy::start("handed on at the close");
+    for panics in ["", "event"] {
+        let (first, second) = (envoy.admitted(), envoy.admitted());
+        ASKED.set(panics);
+        first.event(EVENT_REMOTE_CLOSE);
+        ASKED.set("");
+        assert!(envoy.load(&configuration(1, true)));
+        let woken = |client: &Client| client.0.woken.load(Ordering::SeqCst);
+        assert_eq!((woken(&first), woken(&second)), (0, 1), "{panics}");
+    }
+}
+
+#[test]
+fn a_connection_destroyed_on_another_thread_is_not_touched() {
+    let envoy = Envoy::start("elsewhere");
+    let client = envoy.admitted();
+    client.event(EVENT_REMOTE_CLOSE);
+    let module = client.0.module.get().expose_provenance();
+    let other = std::thread::spawn(move || {
+        envoy_dynamic_module_on_network_filter_destroy(std::ptr::with_exposed_provenance(module));
+        logged()
+    });
+    let lines = other.join().unwrap();
+    assert!(lines[0].contains("destroyed on another thread"), "{lines:?}");
+    // It is still there for the thread that it belongs to.
+    drop(client);
+    envoy.admitted();
 }
 
 #[test]
