@@ -110,7 +110,7 @@ mod tests {
             cut: Some(cut),
         };
         let costs = vec![cost(10, ratios[0]), cost(10_000, ratios[1])];
-        Results { costs, tables: vec![table], circumstances: Vec::new() }
+        Results { costs, tables: vec![table], ..Results::default() }
     }
 
     #[test]

@@ -17,8 +17,8 @@ const CLIENTS: usize = 8;
 pub(crate) struct Sample {
     pub(crate) operations: usize,
     pub(crate) time: Duration,
-    /// Envoy's CPU time.
-    pub(crate) envoy: Duration,
+    /// Envoy's work, as its meter counts it: CPU time in nanoseconds, or instructions.
+    pub(crate) envoy: u64,
     /// The CPU time of clients and back ends.
     pub(crate) clients: Duration,
     /// How long each operation took, sorted.
@@ -26,9 +26,9 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Envoy's CPU time for each operation, in microseconds.
-    pub(crate) fn cpu(&self) -> f64 {
-        self.envoy.as_secs_f64() * 1e6 / self.operations as f64
+    /// Envoy's work for each operation: CPU time in microseconds, or thousands of instructions.
+    pub(crate) fn work(&self) -> f64 {
+        self.envoy as f64 / 1e3 / self.operations as f64
     }
 }
 
@@ -73,7 +73,7 @@ fn measure(proxy: &Proxy, workers: Vec<Worker<'_>>, count: usize) -> Result<Samp
             latencies.push(worker(number)?);
         }
     };
-    let (start, envoy, own) = (Instant::now(), proxy.cpu()?, own_cpu());
+    let (start, envoy, own) = (Instant::now(), proxy.work()?, own_cpu());
     let mut latencies = std::thread::scope(|scope| -> Result<Vec<Duration>> {
         let threads: Vec<_> =
             workers.into_iter().map(|worker| scope.spawn(|| work(worker))).collect();
@@ -88,7 +88,7 @@ fn measure(proxy: &Proxy, workers: Vec<Worker<'_>>, count: usize) -> Result<Samp
     Ok(Sample {
         operations: count,
         time,
-        envoy: proxy.cpu()?.saturating_sub(envoy),
+        envoy: proxy.work()?.saturating_sub(envoy),
         clients: own_cpu().saturating_sub(own),
         latencies,
     })

@@ -17,6 +17,7 @@
 //! | [`load`] | batches of operations |
 //! | [`machine`] | what a run was made on |
 //! | [`measurement`] | the results, and their CSV files |
+//! | [`meter`] | what Envoy's work is measured in |
 //! | [`operation`] | what is measured |
 //! | [`page`] | the generated tables of `docs/performance.md` |
 //! | [`plots`] | the plots beside them |
@@ -37,6 +38,7 @@ mod gate;
 mod load;
 mod machine;
 mod measurement;
+mod meter;
 mod operation;
 mod page;
 mod plots;
@@ -52,6 +54,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use cores::Cores;
 use measurement::Results;
+use meter::Meter;
 use operation::Operation;
 use rounds::{Contest, Plan, Programs};
 use std::path::{Path, PathBuf};
@@ -81,6 +84,9 @@ struct Cli {
     /// Write the results into docs/performance, and the tables into docs/performance.md.
     #[arg(long)]
     record: bool,
+    /// Count Envoy's instructions in place of its CPU time, with 1,000 rows. This needs Valgrind.
+    #[arg(long, conflicts_with_all = ["short", "rows", "rounds", "connections", "redraw", "compare"])]
+    instructions: bool,
     /// Draw the tables and plots again from the recorded results, without measuring.
     #[arg(
         long,
@@ -105,6 +111,12 @@ struct Cli {
     /// The filter as a dynamic module.
     #[arg(long, hide = true)]
     native: PathBuf,
+}
+
+impl Cli {
+    fn programs(&self, meter: Meter) -> Programs<'_> {
+        Programs { envoy: &self.envoy, wasm: &self.wasm, native: &self.native, meter }
+    }
 }
 
 /// What a run measures.
@@ -157,6 +169,13 @@ fn run(cli: &Cli) -> Result<()> {
     }
     let folder = cli.folder.join("results");
     std::fs::create_dir_all(&folder)?;
+    if cli.instructions {
+        let instructions = count(cli, &cores)?.instructions;
+        let recorded = Results::read(&cli.docs.join("performance")).unwrap_or_default();
+        let results = Results { instructions, ..recorded };
+        println!("{}", page::instructions(&results));
+        return if cli.record { record(&results, &cli.docs) } else { Ok(()) };
+    }
     let mut results = measure(cli, &cores, &folder)?;
     results.circumstances = machine::circumstances(&cli.envoy, &cores, start.elapsed())?;
     write(&results, &folder)?;
@@ -166,6 +185,8 @@ fn run(cli: &Cli) -> Result<()> {
         println!("{}", comparison::table(base, &results));
     }
     if cli.record {
+        // They are counted by another run.
+        results.instructions = Results::read(&cli.docs.join("performance"))?.instructions;
         record(&results, &cli.docs)?;
     }
     match cli.short {
@@ -179,7 +200,7 @@ fn measure(cli: &Cli, cores: &Cores, folder: &Path) -> Result<Results> {
     let start = Instant::now();
     let step = |what: &str| eprintln!("{:>4} s: {what}", start.elapsed().as_secs());
     let run = Run::new(cli);
-    let programs = Programs { envoy: &cli.envoy, wasm: &cli.wasm, native: &cli.native };
+    let programs = cli.programs(Meter::CpuTime);
     let mut results = Results::default();
     for &rows in &run.rows {
         let mut operations = Operation::AT_EVERY_SIZE.to_vec();
@@ -215,6 +236,21 @@ fn measure(cli: &Cli, cores: &Cores, folder: &Path) -> Result<Results> {
     contest.run(run.plan)?;
     summary::add_costs(&mut results, run.one_size, &contest.end(), cores);
     step("done");
+    Ok(results)
+}
+
+/// Counts instructions.
+fn count(cli: &Cli, cores: &Cores) -> Result<Results> {
+    const ROWS: usize = 1_000;
+    const PLAN: Plan = Plan { rounds: 4, batch: 100 };
+    let operations: Vec<_> =
+        Operation::AT_EVERY_SIZE.into_iter().chain([Operation::Request]).collect();
+    let (programs, place) = (cli.programs(Meter::Instructions), cli.folder.join("instructions"));
+    let world = World::new(ROWS, Keys::P256)?;
+    let mut contest = Contest::start(world, Variant::ALL, &operations, &programs, &place, cores)?;
+    contest.run(PLAN)?;
+    let mut results = Results::default();
+    summary::add_instructions(&mut results, ROWS, &contest.end());
     Ok(results)
 }
 

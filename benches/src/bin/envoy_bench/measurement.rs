@@ -9,6 +9,7 @@ use std::path::Path;
 
 const COSTS: &str = "costs.csv";
 const TABLES: &str = "tables.csv";
+const INSTRUCTIONS: &str = "instructions.csv";
 const CIRCUMSTANCES: &str = "circumstances.csv";
 
 /// The results of a run.
@@ -16,6 +17,7 @@ const CIRCUMSTANCES: &str = "circumstances.csv";
 pub(crate) struct Results {
     pub(crate) costs: Vec<Cost>,
     pub(crate) tables: Vec<TableCost>,
+    pub(crate) instructions: Vec<Instructions>,
     pub(crate) circumstances: Vec<Circumstance>,
 }
 
@@ -61,6 +63,15 @@ pub(crate) struct TableCost {
     pub(crate) cut: Option<usize>,
 }
 
+/// How many instructions Envoy executes for an operation, in user space.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Instructions {
+    pub(crate) rows: usize,
+    pub(crate) gateway: String,
+    pub(crate) operation: String,
+    pub(crate) thousands: f64,
+}
+
 /// Something about the machine or the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Circumstance {
@@ -96,6 +107,7 @@ impl Results {
         Ok(Self {
             costs: read(&folder.join(COSTS))?,
             tables: read(&folder.join(TABLES))?,
+            instructions: read(&folder.join(INSTRUCTIONS))?,
             circumstances: read(&folder.join(CIRCUMSTANCES))?,
         })
     }
@@ -104,6 +116,7 @@ impl Results {
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         write(&folder.join(COSTS), &self.costs)?;
         write(&folder.join(TABLES), &self.tables)?;
+        write(&folder.join(INSTRUCTIONS), &self.instructions)?;
         write(&folder.join(CIRCUMSTANCES), &self.circumstances)
     }
 

@@ -84,15 +84,10 @@ impl Operation {
 
     /// Whether it is measured in this round. New connections always are, because their ratio
     /// matters most. The others are in the warm-up and in half of the rounds: pairs of neighbours,
-    /// so that each order of the variants comes equally often.
+    /// so that both directions come equally often.
     pub(crate) fn is_in(self, round: usize) -> bool {
         let is_always = matches!(self, Self::Connection | Self::Rsa);
         is_always || round == 0 || matches!(round % 4, 1 | 2)
-    }
-
-    /// Whether a gateway without authorization does the same.
-    pub(crate) fn without_authorization(self) -> bool {
-        self != Self::NotGranted
     }
 }
 
@@ -102,7 +97,7 @@ mod tests {
 
     /// The gateways take turns forwards in even rounds, and backwards in odd ones.
     #[test]
-    fn each_order_of_the_gateways_comes_equally_often() {
+    fn both_directions_come_equally_often() {
         for operation in [Operation::Connection, Operation::Unknown, Operation::Bulk] {
             assert!(operation.is_in(0), "{operation:?} has no warm-up");
             let rounds = (1..=20).filter(|&round| operation.is_in(round));

@@ -11,9 +11,10 @@ use anyhow::{Context, Result};
 /// Makes a table from the results.
 type Block = fn(&Results) -> String;
 
-const BLOCKS: [(&str, Block); 10] = [
+const BLOCKS: [(&str, Block); 11] = [
     ("circumstances", circumstances),
     ("ratios", ratios),
+    ("instructions", instructions),
     ("connections", connections),
     ("handshakes", handshakes),
     ("refusals", refusals),
@@ -78,6 +79,33 @@ fn ratios(results: &Results) -> String {
             false => ratio(cost),
         })
     })
+}
+
+/// How many instructions an operation takes, and how many more than without authorization.
+pub(crate) fn instructions(results: &Results) -> String {
+    let operations =
+        [Operation::Connection, Operation::Unknown, Operation::NotGranted, Operation::Request];
+    let head: Vec<_> = ["gateway"].into_iter().chain(operations.map(Operation::name)).collect();
+    let find = |gateway: &str, operation: Operation| {
+        let all = results.instructions.iter();
+        let mut found = all.filter(|it| it.gateway == gateway && it.operation == operation.name());
+        found.next().map(|it| it.thousands)
+    };
+    let cell = |gateway: &str, operation| {
+        let Some(own) = find(gateway, operation) else { return "-".to_owned() };
+        let count = thousands(own.round() as usize * 1_000);
+        match find(Variant::Open.name(), operation) {
+            Some(base) if gateway != Variant::Open.name() => {
+                format!("{count} ({:+.1} %)", (own / base - 1.0) * 100.0)
+            }
+            _ => count,
+        }
+    };
+    let row = |variant: Variant| -> Vec<String> {
+        let cells = operations.map(|operation| cell(variant.name(), operation));
+        [variant.name().to_owned()].into_iter().chain(cells).collect()
+    };
+    table(&head, Variant::ALL.map(row))
 }
 
 fn memory(results: &Results) -> String {
@@ -291,6 +319,7 @@ pub(crate) fn thousands(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measurement::Instructions;
     use crate::plots;
     use std::path::Path;
 
@@ -322,6 +351,20 @@ mod tests {
         let line = "RBAC matcher takes less than fedgate (wasm): new connection with 10 rows";
         assert!(list.contains(&format!("{line} (600 us, 660 us).")), "{list}");
         assert!(list.contains("RBAC rules takes less than fedgate (wasm) nowhere."), "{list}");
+    }
+
+    #[test]
+    fn instructions_are_shown_beside_those_without_authorization() {
+        let of = |gateway: Variant, thousands| Instructions {
+            rows: 1_000,
+            gateway: gateway.name().to_owned(),
+            operation: Operation::Connection.name().to_owned(),
+            thousands,
+        };
+        let instructions = vec![of(Variant::Open, 3_200.4), of(Variant::FedgateWasm, 3_296.4)];
+        let table = super::instructions(&Results { instructions, ..Results::default() });
+        assert!(table.contains("| none | 3,200,000 | - |"), "{table}");
+        assert!(table.contains("| fedgate (wasm) | 3,296,000 (+3.0 %) | - |"), "{table}");
     }
 
     #[test]

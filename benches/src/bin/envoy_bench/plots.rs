@@ -168,6 +168,7 @@ fn draw_legend(area: &Area<'_>, lines: &[Line]) -> Result<(), Box<dyn Error>> {
 fn color(variant: Variant) -> RGBColor {
     match variant {
         Variant::Open => RGBColor(0, 0, 0),
+        Variant::OpenLate => RGBColor(120, 120, 120),
         Variant::EmptyWasm => RGBColor(86, 180, 233),
         Variant::FedgateWasm => RGBColor(0, 114, 178),
         Variant::FedgateNative => RGBColor(0, 158, 115),

@@ -1,16 +1,17 @@
-//! A running Envoy, its CPU time and its memory.
+//! A running Envoy, its work and its memory.
 
 use crate::cores::Cores;
+use crate::meter::Meter;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long an Envoy may take to start. It reads some 50 MB of configuration at most.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 /// How long Envoy lets connections of a removed filter chain go on.
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
@@ -18,6 +19,8 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 /// A running Envoy. Killed when dropped.
 pub(crate) struct Proxy {
     child: Child,
+    meter: Meter,
+    folder: PathBuf,
     /// Where it accepts clients.
     pub(crate) address: SocketAddr,
     /// From its start until it accepted clients.
@@ -30,6 +33,7 @@ impl Proxy {
         envoy: &Path,
         folder: &Path,
         workers: usize,
+        meter: Meter,
         cores: &Cores,
     ) -> Result<Self> {
         let admin_file = folder.join("admin");
@@ -38,8 +42,9 @@ impl Proxy {
         let log = File::create(folder.join("envoy.log"))?;
         // The kernel ends it with this process, also when this process is killed.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(envoy);
-        command.arg("--config-path").arg(folder.join("gateway/bootstrap.json"));
+        command.args(["--pdeathsig", "KILL", "--"]);
+        meter.wrap(&mut command, folder);
+        command.arg(envoy).arg("--config-path").arg(folder.join("gateway/bootstrap.json"));
         command.arg("--admin-address-path").arg(&admin_file);
         command.args(["--concurrency", &workers.to_string(), "--log-level", "warn"]);
         command.args(["--disable-hot-restart", "--drain-time-s", &DRAIN.as_secs().to_string()]);
@@ -47,7 +52,13 @@ impl Proxy {
         let start = Instant::now();
         let child = cores.for_envoy(|| command.spawn().context("cannot start Envoy"))?;
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut proxy = Self { child, address: nowhere, started_in: Duration::ZERO };
+        let mut proxy = Self {
+            child,
+            meter,
+            folder: folder.to_owned(),
+            address: nowhere,
+            started_in: Duration::ZERO,
+        };
         proxy.address = loop {
             if let Some(address) = address(&admin_file) {
                 break address;
@@ -65,20 +76,13 @@ impl Proxy {
             std::thread::sleep(Duration::from_millis(10));
         };
         proxy.started_in = start.elapsed();
+        meter.begin(proxy.child.id())?;
         Ok(proxy)
     }
 
-    /// The CPU time of all its threads, as the scheduler counts it, in nanoseconds.
-    /// `/proc/PID/stat` counts in hundredths of a second.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
-        let mut sum = 0;
-        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // A thread may end at any time.
-            let text =
-                std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-            sum += text.split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
-        }
-        Ok(Duration::from_nanos(sum))
+    /// All of its work so far, as its meter counts it.
+    pub(crate) fn work(&self) -> Result<u64> {
+        self.meter.read(self.child.id(), &self.folder)
     }
 
     /// Ends the process.

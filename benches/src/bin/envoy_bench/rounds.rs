@@ -1,8 +1,10 @@
-//! Measures the variants in turn: A B C, C B A, A B C, ... So a machine that becomes slower, or is
-//! busy for a while, slows down all of them.
+//! Measures the variants in turn, each round in another order. So a machine that becomes slower, or
+//! is busy for a while, slows down all of them. And no variant is measured twice in a row, when it
+//! would find its own data in the processor's caches.
 
 use crate::cores::Cores;
 use crate::load::{self, Sample};
+use crate::meter::Meter;
 use crate::operation::Operation;
 use crate::proxy::Proxy;
 use crate::update::{self, Update};
@@ -23,6 +25,7 @@ pub(crate) struct Programs<'a> {
     pub(crate) wasm: &'a Path,
     /// The filter as a dynamic module.
     pub(crate) native: &'a Path,
+    pub(crate) meter: Meter,
 }
 
 /// How much is measured.
@@ -81,10 +84,9 @@ impl<'a> Contest<'a> {
         let start = |variant: Variant| {
             let folder = folder.join(format!("{variant:?}"));
             variant.write(&world, programs, &folder)?;
-            let proxy = Proxy::start(programs.envoy, &folder, 1, cores)
+            let proxy = Proxy::start(programs.envoy, &folder, 1, programs.meter, cores)
                 .with_context(|| variant.name().to_owned())?;
-            let possible =
-                |operation: &&Operation| variant.authorizes() || operation.without_authorization();
+            let possible = |operation: &&Operation| variant.does(**operation);
             let series = |&operation: &Operation| Series { operation, samples: Vec::new() };
             let measured = Measured {
                 variant,
@@ -103,10 +105,11 @@ impl<'a> Contest<'a> {
     /// Measures all operations in turn. Round 0 is the warm-up, and is not counted.
     pub(crate) fn run(&mut self, plan: Plan) -> Result<()> {
         for round in 0..=plan.rounds {
-            for contestant in &mut self.contestants {
-                contestant.run(&self.world, plan.batch, round)?;
+            for place in order(round, self.contestants.len()) {
+                if let Some(contestant) = self.contestants.get_mut(place) {
+                    contestant.run(&self.world, plan.batch, round)?;
+                }
             }
-            self.contestants.reverse();
         }
         for Contestant { proxy, measured, .. } in &mut self.contestants {
             measured.memory = proxy.memory()?;
@@ -131,7 +134,8 @@ impl<'a> Contest<'a> {
     pub(crate) fn add_workers(&mut self, cores: &Cores) -> Result<()> {
         for Contestant { proxy, folder, fresh, measured } in &mut self.contestants {
             proxy.end();
-            let more = Proxy::start(self.programs.envoy, folder, 1 + MORE_WORKERS, cores)?;
+            let Programs { envoy, meter, .. } = *self.programs;
+            let more = Proxy::start(envoy, folder, 1 + MORE_WORKERS, meter, cores)?;
             let memory = more.memory()?.saturating_sub(*fresh);
             measured.worker = Some(memory / MORE_WORKERS as u64);
         }
@@ -145,6 +149,15 @@ impl<'a> Contest<'a> {
         all.sort_by_key(|one| Variant::ALL.iter().position(|&variant| variant == one.variant));
         all
     }
+}
+
+/// The order of a round: it begins with another one each time, and every second one goes backwards.
+fn order(round: usize, count: usize) -> Vec<usize> {
+    let mut order: Vec<_> = (0..count).map(|place| (place + round) % count).collect();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
 }
 
 impl Contestant {
@@ -162,5 +175,29 @@ impl Contestant {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_round_measures_all_and_none_twice_in_a_row() {
+        for count in 3..8 {
+            let rounds: Vec<_> = (0..40).map(|round| order(round, count)).collect();
+            for round in &rounds {
+                let mut all = round.clone();
+                all.sort_unstable();
+                assert_eq!(all, (0..count).collect::<Vec<_>>());
+            }
+            let all = rounds.concat();
+            assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{count}: {all:?}");
+            // Neither of two is always first.
+            let place = |round: &Vec<usize>, one| round.iter().position(|&it| it == one);
+            let before =
+                rounds.iter().filter(|round| place(round, 0) < place(round, count - 1)).count();
+            assert!((10..=30).contains(&before), "{count}: {before}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cores::Cores;
 use crate::load::Sample;
-use crate::measurement::{Cost, Results, TableCost};
+use crate::measurement::{Cost, Instructions, Results, TableCost};
 use crate::rounds::{Measured, Series};
 use crate::variant::Variant;
 use std::time::Duration;
@@ -30,14 +30,14 @@ fn cost(rows: usize, one: &Measured, series: &Series, all: &[Measured], cores: &
         rows,
         gateway: one.variant.name().to_owned(),
         operation: series.operation.name().to_owned(),
-        cpu_us: of(&Sample::cpu),
+        cpu_us: of(&Sample::work),
         ratio,
         ratio_q1,
         ratio_q3,
         per_second: of(&|sample| sample.operations as f64 / time(sample)),
         p50_us: latency(50),
         p99_us: latency(99),
-        envoy_busy: of(&|sample| sample.envoy.as_secs_f64() / time(sample)),
+        envoy_busy: of(&|sample| sample.envoy as f64 / 1e9 / time(sample)),
         clients_busy: of(&|sample| {
             sample.clients.as_secs_f64() / time(sample) / cores.for_clients as f64
         }),
@@ -53,9 +53,28 @@ fn ratios(one: &Measured, series: &Series, all: &[Measured]) -> [Option<f64>; 3]
         return [None; 3];
     };
     let pairs = series.samples.iter().zip(&baseline.samples);
-    let mut ratios: Vec<_> = pairs.map(|(own, base)| own.cpu() / base.cpu()).collect();
+    let mut ratios: Vec<_> = pairs.map(|(own, base)| own.work() / base.work()).collect();
     ratios.sort_by(f64::total_cmp);
     [25, 50, 75].map(|percent| Some(rounded(quantile(&ratios, percent))))
+}
+
+/// Adds the instructions of operations. Of all batches the one with the fewest counts: in the
+/// others, a timer was due meanwhile.
+pub(crate) fn add_instructions(results: &mut Results, rows: usize, measured: &[Measured]) {
+    let fewest = |series: &Series| {
+        series.samples.iter().map(Sample::work).min_by(f64::total_cmp).map(rounded)
+    };
+    for one in measured {
+        let of = |series: &Series| {
+            Some(Instructions {
+                rows,
+                gateway: one.variant.name().to_owned(),
+                operation: series.operation.name().to_owned(),
+                thousands: fewest(series)?,
+            })
+        };
+        results.instructions.extend(one.series.iter().filter_map(of));
+    }
 }
 
 fn table_cost(rows: usize, one: &Measured) -> TableCost {
@@ -138,8 +157,34 @@ mod tests {
         assert_eq!(of(&all[0]), [None; 3]);
     }
 
+    #[test]
+    fn the_batch_with_the_fewest_instructions_counts() {
+        let series = Series {
+            operation: Operation::Connection,
+            samples: [130, 100, 110].map(sample).to_vec(),
+        };
+        let one = Measured {
+            variant: Variant::Open,
+            series: vec![series],
+            memory: 0,
+            worker: None,
+            started_in: Duration::ZERO,
+            update: None,
+        };
+        let mut results = Results::default();
+        add_instructions(&mut results, 10, &[one]);
+        // 100 million nanoseconds stand for as many instructions of ten operations.
+        assert!(results.instructions[0].thousands.total_cmp(&10_000.0).is_eq());
+    }
+
     fn sample(millis: u64) -> Sample {
         let time = Duration::from_millis(millis);
-        Sample { operations: 10, time, envoy: time, clients: time, latencies: vec![time] }
+        Sample {
+            operations: 10,
+            time,
+            envoy: millis * 1_000_000,
+            clients: time,
+            latencies: vec![time],
+        }
     }
 }

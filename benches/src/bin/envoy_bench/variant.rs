@@ -2,6 +2,7 @@
 //! nothing else: each is made from the files that fedgate writes for its own gateway.
 
 use crate::empty_filter;
+use crate::operation::Operation;
 use crate::rbac;
 use crate::rounds::Programs;
 use crate::world::World;
@@ -25,6 +26,9 @@ const TABLE: &str = "gateway/filter/filter.json";
 pub(crate) enum Variant {
     /// No authorization: the server name is the cluster's name. The baseline.
     Open,
+    /// The same, but it connects to the back end only after the handshake. Whatever judges the
+    /// caller before that must do so.
+    OpenLate,
     /// fedgate's filter as a proxy-wasm module.
     FedgateWasm,
     /// fedgate's filter as a dynamic module.
@@ -38,8 +42,9 @@ pub(crate) enum Variant {
 }
 
 impl Variant {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Open,
+        Self::OpenLate,
         Self::EmptyWasm,
         Self::FedgateWasm,
         Self::FedgateNative,
@@ -50,6 +55,7 @@ impl Variant {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Open => "none",
+            Self::OpenLate => "none, late",
             Self::FedgateWasm => "fedgate (wasm)",
             Self::FedgateNative => "fedgate (native)",
             Self::EmptyWasm => "empty wasm",
@@ -68,7 +74,17 @@ impl Variant {
 
     /// Whether it compares identities with grants.
     pub(crate) fn authorizes(self) -> bool {
-        !matches!(self, Self::Open | Self::EmptyWasm)
+        !matches!(self, Self::Open | Self::OpenLate | Self::EmptyWasm)
+    }
+
+    /// Whether it does what the operation expects. Without authorization nobody is refused for an
+    /// identity, and one that connects late does not look for a server name's cluster before.
+    pub(crate) fn does(self, operation: Operation) -> bool {
+        match operation {
+            Operation::NotGranted => self.authorizes(),
+            Operation::Unknown => self != Self::OpenLate,
+            _ => true,
+        }
     }
 
     /// The largest table that it can take. As a list of policies, 100,000 rows have some 2.5
@@ -174,7 +190,7 @@ impl Variant {
         // Envoy refuses a listener with a filter that is null.
         let wasm = own.find(|filter| filter["name"] == "fedgate").cloned().unwrap_or_default();
         let first = match self {
-            Self::Open | Self::FedgateWasm | Self::FedgateNative => None,
+            Self::Open | Self::OpenLate | Self::FedgateWasm | Self::FedgateNative => None,
             Self::EmptyWasm => Some(wasm),
             Self::RbacRules | Self::RbacMatcher => Some(rbac::place()),
         };
@@ -182,13 +198,18 @@ impl Variant {
             "type.googleapis.com/envoy.extensions.filters.network.sni_cluster.v3.SniCluster";
         let tcp_proxy =
             "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
-        let route = [
+        let mut route = [
             json!({ "name": "sni_cluster", "typed_config": { "@type": sni_cluster } }),
             json!({ "name": "tcp_proxy", "typed_config": {
                 "@type": tcp_proxy, "stat_prefix": "federation", "cluster": "black_hole",
                 "max_connect_attempts": 5,
             } }),
         ];
+        if self == Self::OpenLate {
+            let tcp_proxy = &mut route[1]["typed_config"];
+            tcp_proxy["upstream_connect_mode"] = "ON_DOWNSTREAM_TLS_HANDSHAKE".into();
+            tcp_proxy["max_early_data_bytes"] = 0.into();
+        }
         *filters = first.into_iter().chain(route).collect();
     }
 }
