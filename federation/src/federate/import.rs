@@ -85,7 +85,7 @@ impl Imports {
     pub fn of_peer(&self, peer: &Peer) -> &[Import] {
         let imports = self.of(peer.trust_domain.as_str());
         match imports.first() {
-            Some(_) => imports,
+            Some(first) if first.peer == peer.name => imports,
             _ => &[],
         }
     }
