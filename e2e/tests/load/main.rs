@@ -1,6 +1,8 @@
 //! What the controller costs on a real API server. Run by `cargo xtask bench kubernetes`, alone on
 //! the machine. The numbers are in `docs/sizing.md`.
 
+mod large;
+
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::fleet::Fleet;
 use fedgate_e2e::kubernetes::{
