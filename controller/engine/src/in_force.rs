@@ -4,9 +4,9 @@ use crate::explain::{Explanation, Question, Sources, explain};
 use crate::running::Running;
 use crate::status::{Status, is_ready};
 use fedgate_core::{Options, PluginConfiguration, ServiceName, Table, write_configuration};
-use fedgate_federation::federate::PeerReport;
+use fedgate_federation::federate::{PeerReport, owner};
 use fedgate_federation::{Federation, Finding, LocalCluster};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// The result of one compilation, and what the sinks made of it.
@@ -33,29 +33,20 @@ impl InForce {
     pub fn status(&self) -> Status {
         let mut status =
             Status::new(&self.local, &self.federation, &self.table, self.egress.as_ref());
+        let obstacles = self.obstacles();
         for (peer, report) in status.peers.iter_mut().zip(&self.federation.peers) {
-            peer.obstacle = self.obstacle(report);
-            peer.ready = self.is_ready(report);
+            peer.obstacle = obstacles.of(report);
+            peer.ready = obstacles.is_ready(report);
         }
         status.findings.extend(self.findings.iter().cloned());
         status.findings.sort_by_key(|finding| finding.severity);
         status
     }
 
-    /// Returns true if a call to a peer would get through.
-    pub(crate) fn is_ready(&self, report: &PeerReport) -> bool {
-        is_ready(&report.conditions) && self.obstacle(report).is_none()
-    }
-
-    /// What stops every call to a peer here, before it reaches the peer.
-    fn obstacle(&self, report: &PeerReport) -> Option<String> {
-        if self.running.is_some_and(|running| !running.egress) {
-            return Some("the egress Envoy does not run".to_owned());
-        }
-        let egress = self.egress.as_ref()?;
-        let imports = self.federation.imports.of_peer(&report.peer);
-        let has_port = imports.iter().any(|import| egress.contains_key(&import.service));
-        (!imports.is_empty() && !has_port).then(|| "no import of it has a local port".to_owned())
+    /// What stops calls to peers here.
+    pub(crate) fn obstacles(&self) -> Obstacles<'_> {
+        let with_port = self.egress.as_ref().map(|egress| egress.keys().map(owner).collect());
+        Obstacles { in_force: self, with_port }
     }
 
     /// Explains why a call passes or not.
@@ -70,5 +61,30 @@ impl InForce {
     /// The table as the filter's configuration.
     pub fn configuration(&self) -> PluginConfiguration<'static> {
         write_configuration(&self.table, Options::default())
+    }
+}
+
+/// What stops calls to peers here, before they reach a peer.
+pub(crate) struct Obstacles<'a> {
+    in_force: &'a InForce,
+    /// The trust domains of the peers with a local port; `None` if imports need none.
+    with_port: Option<BTreeSet<&'a str>>,
+}
+
+impl Obstacles<'_> {
+    /// Returns true if a call to a peer would get through.
+    pub(crate) fn is_ready(&self, report: &PeerReport) -> bool {
+        is_ready(&report.conditions) && self.of(report).is_none()
+    }
+
+    /// What stops every call to a peer.
+    fn of(&self, report: &PeerReport) -> Option<String> {
+        let InForce { running, federation, .. } = self.in_force;
+        if running.is_some_and(|running| !running.egress) {
+            return Some("the egress Envoy does not run".to_owned());
+        }
+        let has_port = self.with_port.as_ref()?.contains(report.peer.trust_domain.as_str());
+        let has_imports = !federation.imports.of_peer(&report.peer).is_empty();
+        (has_imports && !has_port).then(|| "no import of it has a local port".to_owned())
     }
 }

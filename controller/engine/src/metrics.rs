@@ -178,8 +178,8 @@ impl Metrics {
     }
 
     fn show_peers(&self, in_force: &InForce) {
-        let reports = &in_force.federation.peers;
-        let ready = reports.iter().filter(|report| in_force.is_ready(report)).count();
+        let (reports, obstacles) = (&in_force.federation.peers, in_force.obstacles());
+        let ready = reports.iter().filter(|report| obstacles.is_ready(report)).count();
         for (state, count) in [(State::Ready, ready), (State::NotReady, reports.len() - ready)] {
             self.peers.get_or_create(&PeersLabels { state }).set(number(count as u64));
         }
@@ -187,7 +187,7 @@ impl Metrics {
         self.peer_ready.clear();
         for report in reports.iter().take(NAMED_PEERS) {
             let labels = PeerLabels { peer: report.peer.name.to_string() };
-            self.peer_ready.get_or_create(&labels).set(in_force.is_ready(report).into());
+            self.peer_ready.get_or_create(&labels).set(obstacles.is_ready(report).into());
         }
     }
 }

@@ -36,11 +36,22 @@ pub(super) struct PeerImports {
 #[derive(Debug, PartialEq, Eq)]
 struct Basis {
     trust_domain: TrustDomain,
-    services: Arc<[PublicService]>,
+    services: Services,
     passthrough_hosts: Vec<Hostname>,
     gateways: Arc<[Gateway]>,
     server: Arc<ServerIdentity>,
     health: Option<ServiceName>,
+}
+
+/// A document's services. Most documents are the ones of the last run, which costs one look:
+/// `Arc<[T]>` itself would compare all services.
+#[derive(Debug, Eq)]
+struct Services(Arc<[PublicService]>);
+
+impl PartialEq for Services {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
 }
 
 /// Returns the services and gateways of the peers that have a bundle. Reuses a
@@ -116,7 +127,7 @@ impl Basis {
             .public(inputs)
             .and_then(|public| health::name(&public.cluster_uuid, &trust_domain));
         Self {
-            services: Arc::clone(&document.services),
+            services: Services(Arc::clone(&document.services)),
             passthrough_hosts: document
                 .extension
                 .as_ref()
@@ -133,7 +144,7 @@ impl Basis {
     /// document arrived. Documents from a state file are checked here again.
     fn offered(&self) -> impl Iterator<Item = (ServiceName, &String)> {
         let owned =
-            self.services.iter().filter(|service| self.trust_domain.owns(&service.hostname));
+            self.services.0.iter().filter(|service| self.trust_domain.owns(&service.hostname));
         owned.flat_map(ports)
     }
 }
