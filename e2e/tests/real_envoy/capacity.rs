@@ -176,6 +176,30 @@ fn one_peer_does_not_take_all_ports() {
     });
 }
 
+/// There is one port for the imports of two peers. `status` says which peer cannot be called.
+#[test]
+fn a_peer_whose_imports_have_no_port_is_not_ready() {
+    scenario("no-port", async |run: &RunFolder| {
+        let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
+        let [alpha, beta, gamma] = &mut federation.clusters;
+        alpha.settings().egress_ports = ports::free_range(1)?;
+        alpha.write_settings()?;
+        let mut web = Deployed::http(beta, "web").await?;
+        web.apply(beta, Service::exported)?;
+        let mut mail = Deployed::greeting(gamma, "mail").await?;
+        mail.apply(gamma, Service::exported)?;
+        federation.start().await?;
+        let [alpha, ..] = &federation.clusters;
+        alpha.wait_finding("no_egress_port").await?;
+        let one = async || {
+            let printed = alpha.fedgate(&["status"]).await?.stdout;
+            let without = "no import of it has a local port";
+            Ok(String::from_utf8_lossy(&printed).matches(without).count() == 1)
+        };
+        wait::until_true("one peer without a port", SOON, one).await
+    });
+}
+
 async fn ports_of(cluster: &Cluster, services: &[Deployed]) -> Result<Vec<SocketAddr>> {
     let status = cluster.status().await?;
     Ok(services.iter().filter_map(|service| status.import(&service.name())).collect())
