@@ -140,6 +140,9 @@ mod tests {
         let fewer = process(2, 100);
         assert_eq!(after(fewer, answers(false), fewer), (Some(100), true));
         assert_eq!(after(script, answers(true), script), (Some(20_000), true));
+        // Also before the Envoy has been asked.
+        known.update(&Observed::new(script, answers(true), script).with_new(fewer));
+        assert_eq!(known.0.gateway.limits.open_files, Some(100));
     }
 
     #[test]

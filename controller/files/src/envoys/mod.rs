@@ -79,6 +79,11 @@ impl Observed {
         Self { running, processes, settled }
     }
 
+    /// Other processes were found, and nothing has been asked yet.
+    fn with_new(self, processes: Processes) -> Self {
+        Self { processes, settled: Pair::default(), ..self }
+    }
+
     /// Returns true if a process is visible, and nothing is certain about its limits yet.
     fn has_unsettled(&self) -> bool {
         let unsettled = self.processes.zip(self.settled);

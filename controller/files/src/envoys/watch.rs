@@ -60,17 +60,26 @@ async fn observe(sockets: [String; 2], mut search: Search, sender: watch::Sender
     let mut queried = None;
     loop {
         let before = search.look().await;
+        if before != observed.processes {
+            // A lower limit counts at once, and the answer may take a while.
+            observed = observed.with_new(before);
+            publish(&sender, observed);
+        }
         let is_due = queried.is_none_or(|at: Instant| at.elapsed() >= INTERVAL);
-        if is_due || before != observed.processes || observed.has_unsettled() {
+        if is_due || observed.has_unsettled() {
             queried = Some(Instant::now());
             let [gateway, egress] = &sockets;
             let (gateway, egress) = tokio::join!(answers(gateway), answers(egress));
             let after = search.look().await;
             observed = Observed::new(before, Pair { gateway, egress }, after);
         }
-        sender.send_if_modified(|last| std::mem::replace(last, observed) != observed);
+        publish(&sender, observed);
         sleep(SEARCH_INTERVAL).await;
     }
+}
+
+fn publish(sender: &watch::Sender<Observed>, now: Observed) {
+    sender.send_if_modified(|last| std::mem::replace(last, now) != now);
 }
 
 /// Looks for the processes without blocking the other tasks.
