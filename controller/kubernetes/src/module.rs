@@ -100,9 +100,9 @@ impl Shipped {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const MAGIC: &[u8] = b"\0asm";
-    use serde_json::json;
 
     #[test]
     fn modules_that_do_not_match_their_names_are_skipped() {

@@ -68,7 +68,7 @@ impl Large {
         self.cluster.start_replica().await?;
         println!("ready after {:.1?}", began.elapsed());
         self.wait_written().await?;
-        println!("all written after {:.1?}, {}", began.elapsed(), self.spent()?);
+        println!("all writes begun after {:.1?}, {}", began.elapsed(), self.spent()?);
         let written = self.settled(&audit).await?;
         println!("after {QUIET:?} without a write: {}; writes {written:?}", self.spent()?);
         ensure!(self.cluster.count_imports().await? == self.imports);

@@ -6,7 +6,7 @@ mod large;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::fleet::Fleet;
 use fedgate_e2e::kubernetes::{
-    AuditLog, CONTROLLER, Key, KubernetesCluster, KubernetesFederation, NAMESPACE, Objects,
+    AuditLog, CONTROLLER, Key, KubernetesCluster, KubernetesFederation, NAMESPACE,
 };
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::measure::{number, percentile};
@@ -27,16 +27,6 @@ fn entry(host: &str) -> Key<'_> {
     Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, host)
 }
 
-async fn imports(objects: &Objects) -> Result<usize> {
-    let entries =
-        objects.list(("networking.istio.io/v1", "ServiceEntry"), Some(NAMESPACE), "").await?;
-    // The gateway has ServiceEntries as well, which belong to no peer.
-    Ok(entries
-        .iter()
-        .filter(|entry| entry["metadata"]["annotations"]["fedgate.dev/peer"].is_string())
-        .count())
-}
-
 /// The number of the controller's writes, without the Lease.
 fn writes(audit: &AuditLog) -> usize {
     audit.writes_by(CONTROLLER).into_iter().filter(|request| request.resource != "leases").count()
@@ -53,7 +43,7 @@ fn from_label_to_import_beside_a_hundred_idle_peers() {
         federation.pair().await?;
         federation.start_controllers().await?;
         let [alpha, beta] = &federation.clusters;
-        let all = async || Ok(imports(alpha.objects()).await? == 100);
+        let all = async || Ok(alpha.count_imports().await? == 100);
         wait::until_true("the fleet's imports", Duration::from_secs(120), all).await?;
         let first = exported("first");
         beta.objects().apply_one(&labelled(&first)?).await?;
@@ -107,7 +97,7 @@ fn five_hundred_peers_with_a_hundred_services_each() {
         cluster.start_replica().await?;
         let audit = cluster.plane().audit();
         let all = async || {
-            let replica = cluster.replicas().first().context("a replica")?;
+            let replica = cluster.first_replica()?;
             Ok(replica.metric("fedgate_imports").await? >= (peers * services) as f64)
         };
         wait::until_true("all peers to be known", PATIENCE, all).await?;
@@ -122,7 +112,7 @@ fn five_hundred_peers_with_a_hundred_services_each() {
             }
             before = now;
         }
-        ensure!(imports(cluster.objects()).await? == peers * services);
+        ensure!(cluster.count_imports().await? == peers * services);
 
         let (audit, first) = (cluster.plane().audit(), usage(&mut cluster)?);
         let idle = Duration::from_secs(120);
@@ -138,5 +128,5 @@ fn five_hundred_peers_with_a_hundred_services_each() {
 }
 
 fn usage(cluster: &mut KubernetesCluster) -> Result<Usage> {
-    cluster.replicas().first().context("a replica")?.process.usage()
+    cluster.first_replica()?.process.usage()
 }

@@ -170,8 +170,8 @@ fn run(cli: &Cli) -> Result<()> {
     let folder = cli.folder.join("results");
     std::fs::create_dir_all(&folder)?;
     if cli.instructions {
+        let recorded = Results::read(&cli.docs.join("performance"))?;
         let instructions = count(cli, &cores)?.instructions;
-        let recorded = Results::read(&cli.docs.join("performance")).unwrap_or_default();
         let results = Results { instructions, ..recorded };
         println!("{}", page::instructions(&results));
         return if cli.record { record(&results, &cli.docs) } else { Ok(()) };
