@@ -1,7 +1,8 @@
-//! Checks that do not run the project: formatting, lints, documentation, dependencies.
+//! Checks that do not run the project: formatting, lints, documentation, workflows, dependencies.
 
+use crate::go::{Module, Program};
 use crate::{cargo, run, target, tools, wasm};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -46,6 +47,27 @@ pub fn doc() -> Result<()> {
     run(cargo()
         .args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"])
         .env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private-intra-doc-links"))
+}
+
+/// Checks the workflow files with a pinned actionlint: their keys, expressions, contexts, runners.
+///
+/// # Errors
+/// When a workflow has a mistake, or actionlint cannot be built.
+pub fn workflows() -> Result<()> {
+    let actionlint = Module::new("actionlint").program(&Program {
+        name: "actionlint",
+        package: "github.com/rhysd/actionlint/cmd/actionlint",
+        stamps: Vec::new(),
+        variable: "ACTIONLINT",
+        takes: "about twenty seconds",
+    })?;
+    // actionlint calls these two if it finds them, in whatever version the machine has.
+    let without = ["-shellcheck=", "-pyflakes="];
+    // Named one by one, because it finds them by itself only in a checkout of Git.
+    let folder = std::fs::read_dir(crate::root().join(".github/workflows"))?;
+    let files = folder.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    ensure!(!files.is_empty(), "there are no workflow files");
+    run(Command::new(actionlint).current_dir(crate::root()).args(without).args(files))
 }
 
 /// Checks licences, sources and bans of all dependencies against `deny.toml`.

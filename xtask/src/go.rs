@@ -1,4 +1,5 @@
-//! The Go programs for the end-to-end tests, built once from pinned modules (`e2e/programs/`).
+//! Go programs for the end-to-end tests and the checks, built once from pinned modules
+//! (`e2e/programs/`).
 
 use crate::once::made_once;
 use crate::{root, run, tools};

@@ -112,6 +112,11 @@ enum Command {
     Clippy,
     /// Build the documentation of the code. A warning is a failure.
     Doc,
+    /// Check the workflow files with actionlint.
+    ///
+    /// The first run builds actionlint into .tools, which needs Go. To use an existing binary, set
+    /// ACTIONLINT to its path.
+    Workflows,
     /// Check the licences, sources and bans of the dependencies against deny.toml.
     ///
     /// The first run builds cargo-deny into .tools, and needs access to crates.io. Later runs need
@@ -194,6 +199,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Fmt => check::fmt(),
         Command::Clippy => check::clippy(),
         Command::Doc => check::doc(),
+        Command::Workflows => check::workflows(),
         Command::Deny { install: true } => check::cargo_deny().and_then(shown),
         Command::Deny { install: false } => check::deny(),
     }
