@@ -82,10 +82,13 @@ impl Drop for TlsListener {
 }
 
 fn acceptor(server: &Identity) -> Result<TlsAcceptor> {
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(server.chain(), server.key())
         .context("the server's certificate")?;
+    // As in fedgate's own exporter.
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.send_tls13_tickets = 1;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -4,14 +4,15 @@
 //! runs `federate` over all of it. What survives a restart (knowledge, versions, the last table) is
 //! passed in at the start.
 
+use crate::confirmations::Confirmations;
 use fedgate_core::{PeerName, Table};
 use fedgate_exchange::importer::PeerUpdate;
 use fedgate_federation::federate::{Memory, Published};
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
-use fedgate_federation::object::{IstioFederationSpec, Objects, Peer};
+use fedgate_federation::object::{IstioFederationSpec, Named, Objects, Peer};
 use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, Severity, federate_again};
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Everything that is known, and what is compiled from it. One task owns it, so it needs no lock.
 pub struct Compiler {
@@ -25,9 +26,15 @@ pub struct Compiler {
     pub previous: Published,
     /// The table for the gateway: the last one that could be built.
     pub table: Table,
+    /// When the documents in `knowledge` were last confirmed, for readers between compilations.
+    pub confirmations: Confirmations,
     times: Times,
     memory: Memory,
     peers: BTreeSet<PeerName>,
+    /// Where in `objects` the object of each peer was in the last compilation.
+    places: HashMap<PeerName, usize>,
+    /// The time of the last compilation.
+    compiled: Timestamp,
 }
 
 impl Compiler {
@@ -45,9 +52,12 @@ impl Compiler {
             knowledge,
             previous,
             table,
+            confirmations: Confirmations::default(),
             times,
             memory: Memory::default(),
             peers: BTreeSet::new(),
+            places: HashMap::new(),
+            compiled: Timestamp::UNIX_EPOCH,
         }
     }
 
@@ -56,14 +66,18 @@ impl Compiler {
         self.times
     }
 
-    /// Merges the result of a round with a peer. Returns true if a compilation is needed. News of a
-    /// removed peer is ignored.
+    /// Merges the result of a round with a peer. Returns true if a compilation is needed, which is
+    /// also the case if what was stale or expired is fresh again. News of a removed peer is ignored.
     pub fn learned(&mut self, update: PeerUpdate) -> bool {
         let PeerUpdate { peer, mut knowledge, changed, .. } = update;
         if !self.peers.contains(&peer) {
             return false;
         }
         knowledge.object = self.last_valid(&peer);
+        self.confirmations.note(&peer, &knowledge);
+        let is_fresher =
+            |before: &PeerKnowledge| knowledge.is_fresher_than(before, &self.times, self.compiled);
+        let changed = changed || self.knowledge.get(&peer).is_some_and(is_fresher);
         self.knowledge.insert(peer, knowledge);
         changed
     }
@@ -82,13 +96,24 @@ impl Compiler {
         if let Ok(table) = &federation.table {
             self.take_table(table);
         }
+        self.compiled = now;
+        let objects = self.objects.federations.iter().enumerate();
+        let place = |(place, named): (usize, &Named<IstioFederationSpec>)| {
+            Some((PeerName::parse(&named.name).ok()?, place))
+        };
+        // Of several objects with one name, the first stays.
+        self.places = objects.rev().filter_map(place).collect();
         self.peers = federation.peers.iter().map(|report| report.peer.name.clone()).collect();
         federation
     }
 
     /// The spec of a peer's object as it is, or as it last was when it was valid.
     fn last_valid(&self, peer: &PeerName) -> Option<IstioFederationSpec> {
-        let object = self.objects.federations.iter().find(|named| named.name == peer.as_str());
+        let objects = &self.objects.federations;
+        let is_of_peer = |named: &&Named<IstioFederationSpec>| named.name == peer.as_str();
+        // The objects may have changed since.
+        let there = self.places.get(peer).and_then(|place| objects.get(*place));
+        let object = there.filter(is_of_peer).or_else(|| objects.iter().find(is_of_peer));
         let before = self.knowledge.get(peer).and_then(|known| known.object.as_ref());
         let valid = object
             .filter(|named| before == Some(&named.spec) || Peer::parse(named).is_ok())
@@ -102,6 +127,7 @@ impl Compiler {
             self.knowledge.keys().filter(|name| !self.peers.contains(*name)).cloned().collect();
         for name in &gone {
             self.knowledge.remove(name);
+            self.confirmations.forget(name);
         }
         gone
     }
@@ -129,5 +155,96 @@ pub fn log_new(findings: &[Finding], before: Option<&[Finding]>) {
             Severity::Warning => tracing::warn!(reason, "{finding}"),
             Severity::Info => tracing::info!(reason, "{finding}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::in_force::confirmed;
+    use fedgate_core::{TableBuilder, TrustDomain};
+    use fedgate_federation::credentials::Credentials;
+    use fedgate_federation::document::{ClusterUuid, Network, PublicDocument};
+    use fedgate_federation::federate::{ConditionStatus, ConditionType, Passthrough};
+    use fedgate_federation::key::SigningKey;
+    use fedgate_federation::knowledge::{DocumentKind, Known};
+    use fedgate_federation::own::OwnAddresses;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + second).unwrap()
+    }
+
+    fn uuid(digit: char) -> ClusterUuid {
+        let part = |length| String::from(digit).repeat(length);
+        ClusterUuid::parse(&[part(8), part(4), part(4), part(4), part(12)].join("-")).unwrap()
+    }
+
+    fn alpha() -> LocalCluster {
+        LocalCluster {
+            trust_domain: TrustDomain::parse("alpha.example").unwrap(),
+            cluster_uuid: uuid('1'),
+            authn_key: SigningKey::from_seed(&[1; 32]).unwrap().public(),
+            roots: Vec::new(),
+            credentials: Credentials::default(),
+            network: Network::default(),
+            gateways: Vec::new(),
+            gateway_identities: Vec::new(),
+            health_name: false,
+            passthrough: Passthrough::Impossible(String::new()),
+            own_addresses: OwnAddresses::default(),
+        }
+    }
+
+    fn beta() -> Named<IstioFederationSpec> {
+        let spec = IstioFederationSpec {
+            trust_domain: "beta.example".to_owned(),
+            metadata_endpoint: "https://beta.example/metadata".to_owned(),
+            ..IstioFederationSpec::default()
+        };
+        Named::new("beta", spec)
+    }
+
+    /// Knowledge of beta's public document, confirmed at second 0.
+    fn known() -> PeerKnowledge {
+        let document = PublicDocument {
+            cluster_uuid: uuid('2'),
+            authn_key: SigningKey::from_seed(&[2; 32]).unwrap().public(),
+            roots: Vec::new(),
+            extension: None,
+        };
+        let public =
+            Known { document, fetched: at(0), confirmed: at(0), etag: None, findings: Vec::new() };
+        let (peer, _) = Peer::parse(&beta()).unwrap();
+        let mut known = PeerKnowledge { public: Some(public), ..PeerKnowledge::new(&peer) };
+        known.record_not_modified(DocumentKind::Public, at(0));
+        known
+    }
+
+    #[test]
+    fn a_confirmation_needs_a_compilation_only_if_something_was_stale() {
+        let name = PeerName::parse("beta").unwrap();
+        let table = TableBuilder::new(alpha().trust_domain).build(0).unwrap();
+        let mut compiler = Compiler::new(
+            alpha(),
+            Times::default(),
+            BTreeMap::from([(name.clone(), known())]),
+            Published::default(),
+            Table::read(table).unwrap(),
+        );
+        compiler.objects = Objects { federations: vec![beta()], ..Objects::default() };
+        let confirm = |compiler: &mut Compiler, compiled: i64, confirmed_at: i64| {
+            let federation = compiler.compile(at(compiled));
+            let report = federation.peer(&name).unwrap().clone();
+            let mut knowledge = known();
+            knowledge.record_not_modified(DocumentKind::Public, at(confirmed_at));
+            let update = PeerUpdate { peer: name.clone(), knowledge, changed: false };
+            let needed = compiler.learned(update);
+            let stale = report.conditions.iter().find(|one| one.kind == ConditionType::Stale);
+            let is_stale = stale.unwrap().status == ConditionStatus::True;
+            (is_stale, needed, confirmed(&report, &compiler.confirmations).public)
+        };
+        assert_eq!(confirm(&mut compiler, 299, 300), (false, false, Some(at(300))));
+        assert_eq!(confirm(&mut compiler, 600, 601), (true, true, Some(at(601))));
+        assert_eq!(confirm(&mut compiler, 602, 603), (false, false, Some(at(603))));
     }
 }

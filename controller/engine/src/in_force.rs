@@ -1,11 +1,13 @@
 //! What is in force, as one immutable snapshot. The admin address and the exporter answer from it.
 
+use crate::confirmations::{Confirmations, Confirmed};
 use crate::explain::{Explanation, Question, Sources, explain};
 use crate::running::Running;
 use crate::status::{Status, is_ready};
 use fedgate_core::{Options, PluginConfiguration, ServiceName, Table, write_configuration};
 use fedgate_federation::federate::{PeerReport, owner};
 use fedgate_federation::{Federation, Finding, LocalCluster};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -26,6 +28,8 @@ pub struct InForce {
     pub running: Option<Running>,
     /// Findings of the sinks.
     pub findings: Vec<Finding>,
+    /// When peers' documents were last confirmed. They go on after the compilation.
+    pub confirmations: Confirmations,
 }
 
 impl InForce {
@@ -37,6 +41,8 @@ impl InForce {
         for (peer, report) in status.peers.iter_mut().zip(&self.federation.peers) {
             peer.obstacle = obstacles.of(report);
             peer.ready = obstacles.is_ready(report);
+            let confirmed = confirmed(report, &self.confirmations);
+            (peer.public_confirmed, peer.private_confirmed) = (confirmed.public, confirmed.private);
         }
         status.findings.extend(self.findings.iter().cloned());
         status.findings.sort_by_key(|finding| finding.severity);
@@ -53,7 +59,13 @@ impl InForce {
     pub fn explain(&self, question: &Question) -> Explanation {
         let (egress, running) = (self.egress.as_ref(), self.running);
         explain(
-            &Sources { federation: &self.federation, table: &self.table, egress, running },
+            &Sources {
+                federation: &self.federation,
+                table: &self.table,
+                egress,
+                running,
+                confirmations: &self.confirmations,
+            },
             question,
         )
     }
@@ -61,6 +73,18 @@ impl InForce {
     /// The table as the filter's configuration.
     pub fn configuration(&self) -> PluginConfiguration<'static> {
         write_configuration(&self.table, Options::default())
+    }
+}
+
+/// When the documents that a report is about were last confirmed.
+pub(crate) fn confirmed(report: &PeerReport, since: &Confirmations) -> Confirmed {
+    let since = since.get(&report.peer.name).unwrap_or_default();
+    // A document that is not in force has no time, even if it was confirmed.
+    let newest =
+        |then: Option<Timestamp>, since: Option<Timestamp>| then.and_then(|_| then.max(since));
+    Confirmed {
+        public: newest(report.public_confirmed, since.public),
+        private: newest(report.private_confirmed, since.private),
     }
 }
 

@@ -4,6 +4,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`compiler`] | compiles everything known into a federation |
+//! | [`confirmations`] | when peers' documents were last confirmed |
 //! | [`in_force`] | what is in force, for all readers |
 //! | [`explain`], [`status`] | why a call passes or not, and the state of the federation |
 //! | [`running`] | whether the site's Envoys run |
@@ -14,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod compiler;
+pub mod confirmations;
 pub mod explain;
 pub mod in_force;
 pub mod metrics;

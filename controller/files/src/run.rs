@@ -128,8 +128,9 @@ const RETRY: Duration = Duration::from_secs(2);
 /// change faster than the disk can follow are saved less often.
 const SAVING: Duration = Duration::from_millis(50);
 
-/// How soon the status shows an update in which only times changed.
-const REFRESH: Duration = Duration::from_secs(10);
+/// How soon a compilation follows an update in which only times changed. Nobody waits for it, but
+/// it repairs Envoy's files, and notices new addresses of this machine.
+const REFRESH: Duration = Duration::from_secs(60);
 
 fn deployment(settings: &Settings) -> Result<Deployment> {
     let files = EnvoyFiles::new(&settings.envoy)?;

@@ -5,7 +5,6 @@ pub(crate) mod compiled;
 
 use crate::api::watch::Rollbacks;
 use crate::identity::ClusterIdentity;
-use crate::leader::confirmations::Confirmations;
 use crate::leader::election::Leadership;
 use crate::presented::Presented;
 use crate::replica::compiled::{Compiled, Saved};
@@ -16,6 +15,7 @@ use crate::sources::{Observed, Sources, entries};
 use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
 use fedgate_engine::compiler::{Compiler, log_new};
+use fedgate_engine::confirmations::Confirmations;
 use fedgate_engine::in_force::InForce;
 use fedgate_exchange::exporter;
 use fedgate_exchange::importer::{Importer, ImporterSettings, PeerUpdate};
@@ -93,7 +93,9 @@ impl Replica {
         let (cluster, _) = Observed::default().cluster(&settings, &identity);
         let table = Table::read(TableBuilder::new(settings.trust_domain.clone()).build(0)?)?;
         let times = settings.intervals().knowledge;
-        let compiler = Compiler::new(cluster, times, BTreeMap::new(), Published::default(), table);
+        let mut compiler =
+            Compiler::new(cluster, times, BTreeMap::new(), Published::default(), table);
+        compiler.confirmations = outcomes.confirmations.clone();
         let (has_table, saved, importer) = (false, BTreeMap::new(), None);
         Ok(Self {
             settings,
@@ -141,11 +143,10 @@ impl Replica {
         changed || first || saves
     }
 
-    /// Records when a peer was confirmed, and stores what is known of it for a restart; returns
-    /// true if that differs from what was stored.
+    /// Stores what is known of a peer for a restart; returns true if that differs from what was
+    /// stored.
     fn save(&mut self, peer: &PeerName) -> bool {
         let Some(knowledge) = self.compiler.knowledge.get(peer) else { return false };
-        self.outcomes.confirmations.note(peer, knowledge);
         let saved = self.saved.get(peer).map(|saved| saved.knowledge.as_ref());
         let worth = knowledge.needs_saving(saved, &self.compiler.times());
         if worth {
@@ -295,7 +296,6 @@ impl Replica {
         if let Some(importer) = &mut self.importer {
             for gone in self.compiler.forget_removed_peers() {
                 self.saved.remove(&gone);
-                self.outcomes.confirmations.forget(&gone);
             }
             self.differs_since = None;
             self.compiler.previous = federation.published.clone();
@@ -318,6 +318,7 @@ impl Replica {
             egress: None,
             running: None,
             findings: Vec::new(),
+            confirmations: self.outcomes.confirmations.clone(),
         };
         self.outcomes.newest.send_replace(Some(Arc::new(Compiled {
             in_force,

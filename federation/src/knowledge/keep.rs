@@ -1,7 +1,8 @@
 //! Decides when a change must be reported, and when knowledge must be saved.
 
 use super::{
-    Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, Notice, PeerKnowledge, Times,
+    Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, NameLookup, Notice, PeerKnowledge,
+    Times,
 };
 use crate::finding::Finding;
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +15,21 @@ impl PeerKnowledge {
     /// compilation and a report.
     pub fn differs_from(&self, before: &Self) -> bool {
         content(self) != content(before)
+    }
+
+    /// Returns true if something that was stale or expired at `then`, by the times in `before`, is
+    /// fresher by those in `self`. Such a change calls for a new compilation too, if `then` is the
+    /// time of the last one.
+    pub fn is_fresher_than(&self, before: &Self, times: &Times, then: Timestamp) -> bool {
+        let fresher =
+            |(now, before): (Timestamp, Timestamp)| times.age(now, then) < times.age(before, then);
+        let found = |of: &NameLookup| of.found;
+        confirmed(&self.public).zip(confirmed(&before.public)).is_some_and(fresher)
+            || confirmed(&self.private).zip(confirmed(&before.private)).is_some_and(fresher)
+            || self.names.iter().any(|(name, now)| {
+                let before = before.names.get(name).and_then(found);
+                found(now).zip(before).is_some_and(fresher)
+            })
     }
 
     /// Returns true if the knowledge must be saved, given what was saved last.

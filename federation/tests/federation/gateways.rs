@@ -214,6 +214,10 @@ fn reordered_addresses_are_no_change_and_unannounced_names_are_dropped() {
         rig.known("beta").needs_saving(Some(&first), &crate::rig::TIMES),
         "after a restart it would look older than it is"
     );
+    for (then, is_fresher) in [(2 + 3599, false), (2 + 3600, true)] {
+        let known = rig.known("beta");
+        assert_eq!(known.is_fresher_than(&first, &crate::rig::TIMES, at(then)), is_fresher);
+    }
     rig.looked_up("beta", &[("gw.beta.example", &["192.0.2.7"])], at(1000));
     assert!(rig.known("beta").differs_from(&first));
     rig.looked_up("beta", &[("other.beta.example", &["192.0.2.7"])], at(1001));

@@ -415,3 +415,17 @@ fn the_time_of_the_last_refusal_is_saved_after_a_quarter_of_the_limit() {
         assert_eq!(later.needs_saving(Some(&first), &TIMES), expected, "{seconds}");
     }
 }
+
+#[test]
+fn what_was_stale_or_expired_is_fresh_again() {
+    let first = knowing(&ours(1, 2));
+    for (then, is_fresher) in [(299, false), (300, true), (3600, true)] {
+        for kind in [DocumentKind::Public, DocumentKind::Private] {
+            let mut confirmed = first.clone();
+            confirmed.record_not_modified(kind, at(then + 1));
+            assert!(!confirmed.differs_from(&first));
+            assert_eq!(confirmed.is_fresher_than(&first, &TIMES, at(then)), is_fresher, "{then}");
+            assert!(!first.is_fresher_than(&confirmed, &TIMES, at(then)), "{then}");
+        }
+    }
+}

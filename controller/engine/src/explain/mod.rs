@@ -8,6 +8,8 @@ mod evidence;
 mod export;
 mod import;
 
+use crate::confirmations::Confirmations;
+use crate::in_force::confirmed;
 use crate::running::Running;
 use fedgate_core::{PeerName, ServiceName, Table, TrustDomain};
 use fedgate_federation::Federation;
@@ -95,6 +97,8 @@ pub struct Sources<'a> {
     pub egress: Option<&'a BTreeMap<ServiceName, SocketAddr>>,
     /// Which of the site's Envoys run. `None` if that is not known.
     pub running: Option<Running>,
+    /// When peers' documents were last confirmed.
+    pub confirmations: &'a Confirmations,
 }
 
 /// Answers a question.
@@ -139,8 +143,8 @@ impl<'a> Explainer<'a> {
             Some(bundle) => {
                 let roots: Vec<_> =
                     bundle.roots.iter().map(|root| root.fingerprint().to_string()).collect();
-                let confirmed = report
-                    .public_confirmed
+                let confirmed = confirmed(report, self.sources.confirmations)
+                    .public
                     .map(|at| format!(", confirmed at {at:.0}"))
                     .unwrap_or_default();
                 self.step(

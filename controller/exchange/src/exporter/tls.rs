@@ -87,6 +87,11 @@ fn read(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServerTlsError> {
         .with_single_cert(certificates, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Peers that come back resume their session, which costs less than a handshake. Tickets need no
+    // memory here, however many peers there are. A new certificate comes with a new key for
+    // tickets, so it is verified by every peer's next connection.
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(unusable)?;
+    config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
 }
 

@@ -1,22 +1,37 @@
 //! The HTTPS client for one round with one peer.
 //!
 //! Each round makes a new client and drops it at the end. So the two fetches of a round share a
-//! connection, no connection stays idle between rounds, and every round fully checks the endpoint's
-//! certificate.
+//! connection, and none stays idle between rounds: a peer with thousands of peers of its own could
+//! not hold that many.
+//!
+//! What rounds share is a [`Connector`], which keeps TLS sessions. Resuming one costs much less than
+//! a full handshake, and proves that the endpoint is the one whose certificate was verified. So that
+//! an expired or replaced certificate is noticed, a connector is used for a limited time, and no
+//! longer than until a round fails.
 
 use super::endpoint::{EndpointVerifier, verifier_of};
 use super::{FetchFailure, FetchLimits};
-use crate::tls::WithSignatures;
+use crate::tls::{WithSignatures, provider};
 use fedgate_federation::object::EndpointTls;
-use reqwest::{Client, ClientBuilder, redirect::Policy, retry};
+use reqwest::{Client, redirect::Policy, retry};
 #[cfg(test)]
 use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore, client::WebPkiServerVerifier, crypto::aws_lc_rs};
-use std::sync::Arc;
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::{Resumption, Tls12Resumption, WebPkiServerVerifier},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 use tracing::warn;
 
 /// The most headers in an answer; no metadata server has a reason to send more.
 const MAX_HEADERS: usize = 64;
+
+/// How long sessions are resumed before the endpoint's certificate is verified again.
+pub(super) const VERIFIED_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// How many TLS 1.3 tickets are kept; each resumes one connection, and a round needs one.
+const TICKETS: usize = 8;
 
 /// The system's root certificates, loaded once and shared by all peers. `None` if there are none.
 #[derive(Clone)]
@@ -50,46 +65,65 @@ impl SystemRoots {
     }
 }
 
-/// Builds a client for one peer: HTTP/1.1, TLS 1.2 or 1.3, no redirects, no proxy, no compression,
-/// no retries.
-pub(super) fn client(
-    tls: &EndpointTls,
-    roots: &SystemRoots,
-    limits: &FetchLimits,
-) -> Result<Client, FetchFailure> {
-    let builder = Client::builder()
-        .user_agent(concat!("fedgate/", env!("CARGO_PKG_VERSION")))
-        .https_only(true)
-        .http1_only()
-        .http1_max_headers(MAX_HEADERS)
-        .redirect(Policy::none())
-        .retry(retry::never())
-        .referer(false)
-        .no_proxy()
-        .connect_timeout(limits.connect)
-        .timeout(limits.fetch);
-    let builder = verified_by(builder, tls, roots)
-        .map_err(|error| FetchFailure::Tls(super::failure::tls(&error)))?;
-    builder.build().map_err(|error| FetchFailure::from(&error))
+/// How to connect to one peer's endpoint: what verifies it, and the sessions that can be resumed.
+pub(super) struct Connector {
+    /// `None` if the endpoint is not verified.
+    tls: Option<ClientConfig>,
+    made: Instant,
 }
 
-fn verified_by(
-    builder: ClientBuilder,
-    tls: &EndpointTls,
-    roots: &SystemRoots,
-) -> Result<ClientBuilder, rustls::Error> {
-    let own = match tls {
-        EndpointTls::System => [].as_slice(),
-        EndpointTls::SystemAnd(own) => own.as_slice(),
-        EndpointTls::Unverified => return Ok(builder.tls_danger_accept_invalid_certs(true)),
-    };
-    let provider = Arc::new(aws_lc_rs::default_provider());
+impl Connector {
+    /// A connector without sessions. The first handshake verifies the endpoint's certificate.
+    pub(super) fn new(tls: &EndpointTls, roots: &SystemRoots) -> Result<Self, FetchFailure> {
+        let own = match tls {
+            EndpointTls::System => Some([].as_slice()),
+            EndpointTls::SystemAnd(own) => Some(own.as_slice()),
+            EndpointTls::Unverified => None,
+        };
+        let verified = own.map(|own| verified_by(roots, own)).transpose();
+        let tls = verified.map_err(|error| FetchFailure::Tls(super::failure::tls(&error)))?;
+        Ok(Self { tls, made: Instant::now() })
+    }
+
+    /// Returns true if the endpoint's certificate has to be verified again.
+    pub(super) fn is_old(&self) -> bool {
+        self.made.elapsed() >= VERIFIED_FOR
+    }
+
+    /// Builds a client for one round: HTTP/1.1, TLS 1.2 or 1.3, no redirects, no proxy, no
+    /// compression, no retries.
+    pub(super) fn client(&self, limits: &FetchLimits) -> Result<Client, FetchFailure> {
+        let builder = Client::builder()
+            .user_agent(concat!("fedgate/", env!("CARGO_PKG_VERSION")))
+            .https_only(true)
+            .http1_only()
+            .http1_max_headers(MAX_HEADERS)
+            .redirect(Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(limits.connect)
+            .timeout(limits.fetch);
+        let builder = match &self.tls {
+            Some(tls) => builder.tls_backend_preconfigured(tls.clone()),
+            None => builder.tls_danger_accept_invalid_certs(true),
+        };
+        builder.build().map_err(|error| FetchFailure::from(&error))
+    }
+}
+
+fn verified_by(roots: &SystemRoots, own: &[Box<[u8]>]) -> Result<ClientConfig, rustls::Error> {
+    let provider = provider();
     let verifier = EndpointVerifier::new(roots.0.clone(), own)?;
     let verifier = WithSignatures::new(verifier, &provider);
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    Ok(builder.tls_backend_preconfigured(config))
+    // A ticket of TLS 1.2 holds the session's keys, so a server's old ticket key would reveal
+    // tokens. In TLS 1.3 each connection has fresh keys.
+    config.resumption =
+        Resumption::in_memory_sessions(TICKETS).tls12_resumption(Tls12Resumption::Disabled);
+    Ok(config)
 }

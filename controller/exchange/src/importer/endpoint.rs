@@ -6,10 +6,9 @@
 //! server, but Go's TLS accepts them. Name and dates are checked in this case as well, and the
 //! handshake proves that the endpoint holds the key.
 
-use crate::tls::VerifyCertificate;
+use crate::tls::{VerifyCertificate, provider};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
@@ -33,8 +32,7 @@ pub(super) fn verifier_of(
     if roots.is_empty() {
         return Ok(None);
     }
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let built = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build();
+    let built = WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build();
     built.map(Some).map_err(|error| Error::General(error.to_string()))
 }
 

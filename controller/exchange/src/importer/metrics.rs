@@ -24,6 +24,8 @@ pub struct Metrics {
     pub(crate) probes: Family<ProbeLabels, Counter>,
     /// Events about a peer's documents, by peer and reason.
     pub(crate) notices: Family<NoticeLabels, Counter>,
+    /// New documents, by document.
+    pub(crate) documents: Family<DocumentLabels, Counter>,
     /// The number of polled peers.
     pub(crate) peers: Gauge,
     /// Panics in peers' tasks, by task.
@@ -63,6 +65,13 @@ pub(crate) struct ExchangeLabels {
     pub(crate) reason: &'static str,
 }
 
+/// A kind of documents.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct DocumentLabels {
+    /// `public` or `private`.
+    pub(crate) document: &'static str,
+}
+
 /// The outcome of a probe of a peer's gateways.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ProbeLabels {
@@ -83,6 +92,8 @@ impl Metrics {
         let notices =
             "Changes of a peer's UUID, key and roots, and documents that were refused or held";
         metrics.register("notices", notices, self.notices.clone());
+        let documents = "Accepted documents of peers that differ from the ones before";
+        metrics.register("documents", documents, self.documents.clone());
         let panics =
             "How often a task of a peer ended by an error in this program, and was begun again";
         metrics.register("panics", panics, self.panics.clone());
@@ -120,11 +131,20 @@ impl Metrics {
     }
 
     pub(super) fn ended(&self, kind: DocumentKind, reason: ExchangeReason) {
-        let document = match kind {
-            DocumentKind::Public => "public",
-            DocumentKind::Private => "private",
-        };
-        self.exchanges.get_or_create(&ExchangeLabels { document, reason: reason.word() }).inc();
+        let labels = ExchangeLabels { document: word(kind), reason: reason.word() };
+        self.exchanges.get_or_create(&labels).inc();
+    }
+
+    /// Counts a document that differs from the one before.
+    pub(super) fn taken(&self, kind: DocumentKind) {
+        self.documents.get_or_create(&DocumentLabels { document: word(kind) }).inc();
+    }
+}
+
+fn word(kind: DocumentKind) -> &'static str {
+    match kind {
+        DocumentKind::Public => "public",
+        DocumentKind::Private => "private",
     }
 }
 

@@ -253,6 +253,7 @@ impl PeerTask {
             tokens: TokenSource::default(),
             decisions: DecisionWatch(self.decisions.subscribe()),
             decision: None,
+            connector: None,
         };
         run(&self, poller, prober, resolving).await;
     }

@@ -2,7 +2,7 @@
 
 use super::{
     FetchFailure, ImporterSettings,
-    client::client,
+    client::Connector,
     fetch::{Answer, Fetched, Get, get},
     poll_backoff::RoundOutcome,
     token_decision::DecisionWatch,
@@ -32,12 +32,22 @@ pub(super) struct Poller {
     pub(super) decisions: DecisionWatch,
     /// The decision that the last round acted on.
     pub(super) decision: Option<bool>,
+    /// How to connect to the peer's endpoint, from the last round.
+    pub(super) connector: Option<Connector>,
 }
 
 impl Poller {
     /// Asks for both documents. The knowledge records how each attempt ended.
     pub(super) async fn round(&mut self) -> RoundOutcome {
-        let client = match client(&self.peer.tls, &self.settings.roots, &self.settings.limits) {
+        let ended = self.fetch_both().await;
+        if ended == RoundOutcome::Failed {
+            self.connector = None;
+        }
+        ended
+    }
+
+    async fn fetch_both(&mut self) -> RoundOutcome {
+        let client = match self.client() {
             Ok(client) => client,
             Err(failure) => return self.unreachable(&failure),
         };
@@ -51,6 +61,15 @@ impl Poller {
             (true, other) => other,
             (false, _) => RoundOutcome::Failed,
         }
+    }
+
+    /// A client for this round, with the TLS sessions of the last one.
+    fn client(&mut self) -> Result<Client, FetchFailure> {
+        let connector = match self.connector.take().filter(|last| !last.is_old()) {
+            Some(last) => last,
+            None => Connector::new(&self.peer.tls, &self.settings.roots)?,
+        };
+        self.connector.insert(connector).client(&self.settings.limits)
     }
 
     /// Records the outcome of a probe of the peer's gateways.
@@ -227,6 +246,9 @@ impl Poller {
             Ok((knowledge, absorbed)) => {
                 self.knowledge = knowledge;
                 let held = matches!(absorbed, Absorbed::Held(_));
+                if absorbed.is_taken() {
+                    self.settings.metrics.taken(kind);
+                }
                 // Findings about rows stay in the knowledge. The ones here would be gone by the
                 // next round, so they are counted now.
                 for finding in absorbed.into_findings() {

@@ -3,17 +3,16 @@
 use super::{
     call::{ask_health, wait_for_refusal},
     failure::ProbeFailure,
-    identity::ClientKeys,
     verifier::GatewayVerifier,
 };
-use crate::tls::{VerifyCertificate, WithSignatures};
+use crate::tls::{VerifyCertificate, WithSignatures, provider};
 use fedgate_core::ServiceName;
 use fedgate_federation::{federate::ProbeTarget, shown};
 use rustls::{
-    ClientConfig, ConfigBuilder, Error as TlsError, SupportedProtocolVersion,
+    ClientConfig, ConfigBuilder, SupportedProtocolVersion,
     client::{Resumption, WantsClientCert},
-    crypto::aws_lc_rs,
     pki_types::ServerName,
+    sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
 use std::sync::Arc;
@@ -49,9 +48,9 @@ impl Handshake {
     pub(super) fn new(
         target: &ProbeTarget,
         service: &ServiceName,
-        keys: Option<ClientKeys>,
+        keys: Option<Arc<SingleCertAndKey>>,
     ) -> Result<Self, String> {
-        let verifier = GatewayVerifier::new(target, &aws_lc_rs::default_provider())?;
+        let verifier = GatewayVerifier::new(target, &provider())?;
         // Without a certificate of ours, only TLS 1.3 works: there the server proves its identity
         // before it checks the client.
         let versions: &[_] = if keys.is_some() { &[&TLS13, &TLS12] } else { &[&TLS13] };
@@ -63,9 +62,7 @@ impl Handshake {
         };
         let config = match keys {
             None => verified.with_no_client_auth(),
-            Some(ClientKeys { chain, key }) => {
-                verified.with_client_auth_cert(chain, key).map_err(|e| unusable(&e))?
-            }
+            Some(keys) => verified.with_client_cert_resolver(keys),
         };
         Ok(Self {
             connector: connector(config),
@@ -102,7 +99,7 @@ pub(super) fn verified_by(
     certificate: impl VerifyCertificate + 'static,
     versions: &[&'static SupportedProtocolVersion],
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = provider();
     let verifier = Arc::new(WithSignatures::new(certificate, &provider));
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
     let builder = builder.map_err(|error| format!("TLS cannot be set up: {error}"))?;
@@ -120,15 +117,4 @@ pub(super) fn connector(mut config: ClientConfig) -> TlsConnector {
 pub(super) fn server_name(service: &ServiceName) -> Result<ServerName<'static>, String> {
     let sni = service.sni();
     ServerName::try_from(sni.clone()).map_err(|_| format!("{:?} is no server name", shown(&sni)))
-}
-
-fn unusable(error: &TlsError) -> String {
-    match error {
-        TlsError::InconsistentKeys(_) => {
-            "identity.privateKey is not the key of the certificate in identity.certificateChain"
-                .to_owned()
-        }
-        _ => "the certificate in identity.certificateChain and its key cannot be used for TLS"
-            .to_owned(),
-    }
 }

@@ -127,6 +127,7 @@ impl Site {
             egress,
             running,
             findings,
+            confirmations: self.compiler.confirmations.clone(),
         })));
     }
 }

@@ -14,6 +14,7 @@ use crate::sources::selection::{self, Selection};
 use crate::sources::{Observed, federation, policy, service};
 use anyhow::{Context, Result};
 use fedgate_core::{PeerName, Table, TableBuilder, read_configuration};
+use fedgate_engine::confirmations::Confirmations;
 use fedgate_engine::in_force::InForce;
 use fedgate_engine::status::Status;
 use fedgate_envoy::plugin::find_configuration;
@@ -98,7 +99,16 @@ impl Snapshot {
         });
         let too_large = observed.too_large();
         let (table, findings) = judge(table, &record, &federation, &local, too_large)?;
-        let in_force = InForce { local, federation, table, egress: None, running: None, findings };
+        let in_force = InForce {
+            local,
+            federation,
+            table,
+            egress: None,
+            running: None,
+            findings,
+            // The times on the Lease are in the knowledge.
+            confirmations: Confirmations::default(),
+        };
         let table_loaded = observed
             .federations
             .values()
@@ -326,7 +336,7 @@ mod tests {
     #[test]
     fn confirmations_on_the_lease_keep_a_peer_fresh() {
         let mut sample = Sample::healthy();
-        let confirmations = confirmations::Confirmations::default();
+        let confirmations = Confirmations::default();
         sample.now += SignedDuration::from_mins(10);
         let later = sample.now;
         sample.change_knowledge(|knowledge| {
@@ -338,7 +348,7 @@ mod tests {
             confirmations.note(&PeerName::parse("beta").unwrap(), &confirmed);
         });
         assert!(!sample.snapshot().in_force.status().peers[0].ready);
-        confirmations.write(sample.lease.as_mut().unwrap());
+        confirmations::write(&confirmations, sample.lease.as_mut().unwrap());
         assert!(sample.snapshot().in_force.status().peers[0].ready);
     }
 }

@@ -11,13 +11,13 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fedgate_core::PeerName;
+use fedgate_engine::confirmations::{Confirmations, Confirmed};
 use fedgate_federation::knowledge::PeerKnowledge;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The annotation.
 pub(crate) const ANNOTATION: &str = "fedgate.dev/confirmed";
@@ -33,56 +33,10 @@ const HEAD: usize = 8;
 /// The size of an entry: name, public document, private document.
 const ROW: usize = 8 + 4 + 4;
 
-/// The times of all peers; clones share them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Confirmations(Arc<Mutex<BTreeMap<PeerName, Confirmed>>>);
-
-/// When a peer's documents were confirmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Confirmed {
-    public: Option<Timestamp>,
-    private: Option<Timestamp>,
-}
-
-impl Confirmed {
-    fn newest(&self) -> Option<Timestamp> {
-        self.public.max(self.private)
-    }
-}
-
-impl Confirmations {
-    /// Records when a peer's documents were confirmed.
-    pub(crate) fn note(&self, peer: &PeerName, knowledge: &PeerKnowledge) {
-        let confirmed = Confirmed {
-            public: knowledge.public.as_ref().map(|known| known.confirmed),
-            private: knowledge.private.as_ref().map(|known| known.confirmed),
-        };
-        self.lock().insert(peer.clone(), confirmed);
-    }
-
-    /// Drops a peer.
-    pub(crate) fn forget(&self, peer: &PeerName) {
-        self.lock().remove(peer);
-    }
-
-    /// Drops all peers: this replica no longer asks them.
-    pub(crate) fn clear(&self) {
-        self.lock().clear();
-    }
-
-    /// Writes the times to the Lease.
-    pub(crate) fn write(&self, lease: &mut Lease) {
-        let rows = self.lock().iter().map(|(peer, confirmed)| (hash(peer), *confirmed)).collect();
-        lease
-            .metadata
-            .annotations
-            .get_or_insert_default()
-            .insert(ANNOTATION.to_owned(), to_text(rows));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerName, Confirmed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Writes the times to the Lease.
+pub(crate) fn write(confirmations: &Confirmations, lease: &mut Lease) {
+    let rows = confirmations.all().iter().map(|(peer, times)| (hash(peer), *times)).collect();
+    lease.metadata.annotations.get_or_insert_default().insert(ANNOTATION.to_owned(), to_text(rows));
 }
 
 /// Updates the stored knowledge of the peers with the times on the Lease.
@@ -182,7 +136,7 @@ mod tests {
     fn confirmations_make_knowledge_newer_but_never_older() {
         let (confirmations, mut lease) = (Confirmations::default(), Lease::default());
         confirmations.note(&peer().name, &known(at(100)));
-        confirmations.write(&mut lease);
+        write(&confirmations, &mut lease);
         let confirmed = |saved| {
             let mut knowledge = BTreeMap::from([(peer().name, known(at(saved)))]);
             apply(&lease, &mut knowledge);
@@ -202,7 +156,7 @@ mod tests {
                 &known(Timestamp::from_millisecond(1_800_000_000_000 + later).unwrap()),
             );
         }
-        confirmations.write(&mut lease);
+        write(&confirmations, &mut lease);
         (peers, lease)
     }
 
@@ -278,7 +232,7 @@ mod tests {
         let (confirmations, mut lease) = (Confirmations::default(), Lease::default());
         confirmations.note(&peer().name, &known(at(100)));
         confirmations.forget(&peer().name);
-        confirmations.write(&mut lease);
+        write(&confirmations, &mut lease);
         let mut knowledge = BTreeMap::from([(peer().name, known(at(50)))]);
         apply(&lease, &mut knowledge);
         lease.metadata.annotations.as_mut().unwrap().insert(ANNOTATION.to_owned(), "{".to_owned());

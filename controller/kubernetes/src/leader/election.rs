@@ -17,7 +17,8 @@
 use crate::api::client::describe;
 use crate::api::owner::managed_by;
 use crate::api::watch::{Rollbacks, Version};
-use crate::leader::confirmations::Confirmations;
+use crate::leader::confirmations;
+use fedgate_engine::confirmations::Confirmations;
 use fedgate_process::words::spell;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -249,7 +250,7 @@ impl Election {
                 .store(follows_gap(&lease, Timestamp::now()), Ordering::Release);
         }
         lease.spec = Some(self.spec(lease.spec.as_ref()));
-        self.confirmations.write(&mut lease);
+        confirmations::write(&self.confirmations, &mut lease);
         let replaced = self.leases.replace(LEASE, &PostParams::default(), &lease).await;
         self.won(replaced)
     }

@@ -2,7 +2,6 @@
 
 use super::{LEARNED, importer_settings};
 use crate::identity::ClusterIdentity;
-use crate::leader::confirmations::Confirmations;
 use crate::leader::election::{Election, Leadership};
 use crate::loaded::{Asking, Loaded};
 use crate::metrics::Metrics as OwnMetrics;
@@ -18,6 +17,7 @@ use crate::sinks::{events, writer::Writer};
 use crate::sources::{Sources, Wakes};
 use anyhow::Result;
 use arc_swap::ArcSwap;
+use fedgate_engine::confirmations::Confirmations;
 use fedgate_engine::metrics::Metrics;
 use fedgate_exchange::exporter;
 use fedgate_exchange::importer::PeerUpdate;

@@ -113,7 +113,7 @@ async fn the_entity_tag_is_sent_back_and_304_is_accepted() {
     let Ok(Answer::Fresh { etag: Some(etag), .. }) = fetch(&server, &ca).await else {
         panic!("no tag")
     };
-    let client = client(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots(), &limits()).unwrap();
+    let client = client(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots());
     let clock = TestClock::new();
     let again =
         |known| Get { url: server.url("/x"), bearer: None, known: Some(known), limit: LIMIT };

@@ -82,7 +82,7 @@ async fn a_token_echoed_by_a_server_appears_in_no_message() {
         )
     })
     .await;
-    let client = client(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots(), &limits()).unwrap();
+    let client = client(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots());
     let ask = Get { url: server.url("/x"), bearer: Some(token), known: None, limit: LIMIT };
     let failure = get(&client, ask, &TestClock::new()).await.answer.unwrap_err();
     let text = format!("{failure} {failure:?}");
@@ -190,7 +190,7 @@ async fn a_server_without_tls_and_a_silent_one_are_distinguished() {
     let gone = Server::tcp(|_| async {}).await;
     let address = gone.address;
     drop(gone);
-    let client = client(&EndpointTls::System, &no_roots(), &limits()).unwrap();
+    let client = client(&EndpointTls::System, &no_roots());
     let refused = Get {
         url: format!("https://{address}/secret?x"),
         bearer: Some("tok.en"),

@@ -4,16 +4,18 @@
 mod answers;
 mod certificates;
 mod messages;
+mod sessions;
 
 use super::{
     FetchFailure, FetchLimits, SystemRoots,
-    client::client,
+    client::Connector,
     failure::Refused,
     fetch::{Answer, Fetched, Get, get},
 };
 use crate::loopback::{Leaf, Server, TestCa, TestClock};
 use fedgate_federation::object::EndpointTls;
 use fedgate_process::clock::Clock;
+use reqwest::Client;
 use std::{future::pending, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -35,6 +37,10 @@ fn no_roots() -> SystemRoots {
     SystemRoots::only([]).unwrap()
 }
 
+fn client(tls: &EndpointTls, roots: &SystemRoots) -> Client {
+    Connector::new(tls, roots).unwrap().client(&limits()).unwrap()
+}
+
 async fn fetch_with(
     server: &Server,
     tls: &EndpointTls,
@@ -49,7 +55,7 @@ async fn fetched_with(
     roots: &SystemRoots,
     clock: &TestClock,
 ) -> Fetched {
-    let client = client(tls, roots, &limits()).unwrap();
+    let client = client(tls, roots);
     get(&client, Get { url: server.url("/x"), bearer: None, known: None, limit: LIMIT }, clock)
         .await
 }

@@ -58,6 +58,7 @@ struct Scene {
     ca: TestCa,
     clock: TestClock,
     decisions: TokenDecisions,
+    metrics: Metrics,
 }
 
 impl Scene {
@@ -67,6 +68,7 @@ impl Scene {
 
     fn with(poll: Duration, limits: FetchLimits) -> Self {
         let (identity, clock) = (identity(), TestClock::going());
+        let metrics = Metrics::default();
         let settings = ImporterSettings {
             poll,
             limits,
@@ -75,7 +77,7 @@ impl Scene {
             documents: Limits::default(),
             times: Times::default(),
             identity: identity.clone(),
-            metrics: Metrics::default(),
+            metrics: metrics.clone(),
             roots: SystemRoots::only([]).unwrap(),
             clock: Arc::new(clock.clone()),
         };
@@ -87,6 +89,7 @@ impl Scene {
             ca: TestCa::new(),
             clock,
             decisions: TokenDecisions::new(),
+            metrics,
         }
     }
 

@@ -1,6 +1,9 @@
 //! What a round with one peer learns.
 
 use super::*;
+use crate::importer::metrics::DocumentLabels;
+use rustls::HandshakeKind::{self, Full, Resumed};
+use std::sync::{Mutex, atomic::AtomicBool};
 
 #[tokio::test]
 async fn both_documents_are_fetched_and_a_change_is_noticed() {
@@ -40,6 +43,9 @@ async fn both_documents_are_fetched_and_a_change_is_noticed() {
     let changed = timeout(DEADLINE, changed).await.expect("the change");
     assert_eq!(changed.knowledge.private.unwrap().document, beta.private());
     assert_eq!(answered(&server, DocumentLabel::Private, 401), 0, "no token is used twice");
+    let documents = &scene.metrics.documents;
+    let taken = |document| documents.get_or_create(&DocumentLabels { document }).get();
+    assert_eq!((taken("public"), taken("private")), (1, 2));
 }
 
 #[tokio::test]
@@ -137,4 +143,56 @@ async fn no_token_is_sent_for_a_changed_uuid_before_it_is_checked() {
     let update = scene.until("gamma", (Succeeded, AwaitingPublic)).await;
     assert_ne!(update.knowledge.cluster_uuid(), Some(&own));
     assert!(update.knowledge.notices.iter().any(|notice| notice.reason.word() == "uuid_changed"));
+}
+
+/// A peer whose public document is good and that does not know us, as long as `is_up`. Notes the
+/// kinds of handshakes.
+async fn pairing(
+    cluster: &TestCluster,
+    ca: &TestCa,
+    is_up: Arc<AtomicBool>,
+) -> (Server, Arc<Mutex<Vec<HandshakeKind>>>) {
+    let (public, kinds) = (cluster.public().to_json(), Arc::new(Mutex::new(Vec::new())));
+    let noted = kinds.clone();
+    let server = Server::tls(&ca.leaf(), move |head, mut stream| {
+        noted.lock().unwrap().extend(stream.get_ref().1.handshake_kind());
+        let status = match (is_up.load(Ordering::SeqCst), head.contains("/public/")) {
+            (false, _) => "503 Later",
+            (true, true) => "200 OK",
+            (true, false) => "401 No",
+        };
+        let public = String::from_utf8_lossy(public.as_ref()).into_owned();
+        let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n{public}");
+        async move {
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    })
+    .await;
+    (server, kinds)
+}
+
+#[tokio::test]
+async fn a_failed_round_ends_the_sessions() {
+    let mut scene = Scene::new(Duration::from_millis(20));
+    let (beta, is_up) = (TestCluster::new("beta", &[]), Arc::new(AtomicBool::new(true)));
+    let (server, kinds) = pairing(&beta, &scene.ca, is_up.clone()).await;
+    scene.judge(&beta, true);
+    scene.poll(&[scene.peer("beta", server.address)]);
+    for _ in 0..3 {
+        assert_eq!(reasons(&scene.next().await), (Succeeded, NonOkResponse));
+    }
+    // The counterpart: a refused token is no failure.
+    let first = kinds.lock().unwrap().clone();
+    assert!(first[0] == Full && first[1..].iter().all(|kind| *kind == Resumed), "{first:?}");
+    is_up.store(false, Ordering::SeqCst);
+    scene.until("beta", (NonOkResponse, NonOkResponse)).await;
+    kinds.lock().unwrap().clear();
+    for _ in 0..3 {
+        scene.until("beta", (NonOkResponse, NonOkResponse)).await;
+    }
+    let later = kinds.lock().unwrap().clone();
+    let full = later.iter().filter(|kind| **kind == Full).count();
+    assert!(full >= 3, "each round starts with a full handshake: {later:?}");
 }

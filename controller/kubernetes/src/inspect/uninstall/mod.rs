@@ -10,10 +10,10 @@ mod remove;
 mod stage;
 
 use crate::identity::SECRET;
-use crate::leader::confirmations::Confirmations;
 use crate::leader::election::{DURATION, Election, LEASE};
 use crate::settings::Namespaces;
 use anyhow::Result;
+use fedgate_engine::confirmations::Confirmations;
 use find::Find;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;

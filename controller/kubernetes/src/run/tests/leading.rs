@@ -2,11 +2,11 @@
 
 use super::super::importer_settings;
 use super::*;
-use crate::leader::confirmations::Confirmations;
 use crate::leader::election::{DURATION, Election};
 use crate::replica::{Certificates, Outcomes, Replica};
 use crate::sinks::outputs::Outputs;
 use crate::sources::{Sources, Wakes};
+use fedgate_engine::confirmations::Confirmations;
 use fedgate_process::tasks::Tasks;
 use tokio::sync::mpsc;
 
