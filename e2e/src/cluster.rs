@@ -95,6 +95,11 @@ impl Cluster {
         &self.metadata_authority
     }
 
+    /// Its UUID.
+    pub fn uuid(&self) -> &str {
+        &self.settings.uuid
+    }
+
     /// The content of `fedgate.yaml`. Change it before calling [`Cluster::write_settings`].
     pub fn settings(&mut self) -> &mut Settings {
         &mut self.settings

@@ -63,9 +63,9 @@ enum Command {
     /// Arguments are passed to `cargo bench`. `--short` alone runs the filter's benches briefly in a
     /// debug build, to check their answers. Four words are special: `cargo xtask bench envoy`
     /// compares what fedgate and its alternatives cost a gateway; `cargo xtask bench controller`
-    /// measures one controller with 2,000 peers; `cargo xtask bench kubernetes` measures the
-    /// controller on a real API server, and `cargo xtask bench istio` measures what imports cost
-    /// istiod and a sidecar.
+    /// measures one controller with 2,000 peers, or briefly with 200 and in a debug build if
+    /// `--short` follows; `cargo xtask bench kubernetes` measures the controller on a real API
+    /// server, and `cargo xtask bench istio` measures what imports cost istiod and a sidecar.
     Bench(More),
     /// Build the gateway filter and print its path.
     Wasm,
@@ -179,6 +179,9 @@ fn carry_out(command: Command) -> Result<()> {
         Command::E2e { part: Some(Part::Kubernetes), more, .. } => tests::on_kubernetes(&more),
         Command::E2e { part: Some(Part::Istio), more, .. } => tests::on_istio(&more),
         Command::Bench(More { more }) => match more.split_first() {
+            Some((first, [short])) if first == "controller" && short == "--short" => {
+                tests::many_peers_in_short()
+            }
             Some((first, rest)) if first == "controller" => tests::many_peers(rest),
             Some((first, rest)) if first == "kubernetes" => tests::load(rest),
             Some((first, rest)) if first == "istio" => tests::cost_on_istio(rest),

@@ -174,15 +174,32 @@ pub fn load(more: &[String]) -> Result<()> {
 /// # Errors
 /// When something cannot be built or started, or a limit is exceeded.
 pub fn many_peers(more: &[String]) -> Result<()> {
-    step("building the filter");
-    wasm::build()?;
     step("building the controller and the measurement");
     fedgate::build_optimized()?;
-    let measurement = test_binary("controller")?;
-    step("running the measurement; this takes some five minutes");
-    let mut command = Command::new(measurement);
-    command.current_dir(root().join("e2e")).env(fedgate::OPTIMIZED, "1");
-    run(command.arg("--nocapture").args(more))
+    let mut command = measurement_of_peers()?;
+    step("running the measurement; this takes some ten minutes");
+    run(command.env(fedgate::OPTIMIZED, "1").args(more))
+}
+
+/// The same in a short form, with fewer peers and in a debug build, which the tests have made
+/// already. The figures mean nothing, but nothing may stay behind or be refused.
+///
+/// # Errors
+/// When something cannot be built, or is missing at the end.
+pub fn many_peers_in_short() -> Result<()> {
+    step("building the controller and the measurement");
+    fedgate::build_binaries(&["fedgate"])?;
+    let mut command = measurement_of_peers()?;
+    step("running the measurement in a debug build, for its outcome only");
+    run(command.env("FLEET_SHORT", "1"))
+}
+
+fn measurement_of_peers() -> Result<Command> {
+    step("building the filter");
+    wasm::build()?;
+    let mut command = Command::new(test_binary("controller")?);
+    command.current_dir(root().join("e2e")).arg("--nocapture");
+    Ok(command)
 }
 
 /// Builds or fetches what the tests on Kubernetes need from outside this workspace.

@@ -2,13 +2,17 @@
 //!
 //! One server stands in for the controllers of hundreds or thousands of clusters, which would not
 //! fit on one machine. It serves the documents of all of them; each peer has its own UUID, key,
-//! root, trust domain and Services. It is a test double: it accepts any token and fetches nothing.
-//! So it is not used for tests that two real clusters can serve.
+//! root, trust domain and Services. It is a test double: it accepts any token, and asks other
+//! clusters only when a test says so ([`Asker`]). So it is not used for tests that two real clusters
+//! can serve.
 
+mod asker;
 mod gateway;
 
+pub use asker::{Asker, Round};
+
 use crate::authority::{Authority, Identity};
-use crate::cluster::metadata_leaf;
+use crate::cluster::{Cluster, metadata_leaf};
 use crate::manifest;
 use crate::tls_listener::TlsListener;
 use anyhow::{Context, Result};
@@ -18,6 +22,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use gateway::Gateways;
+use rcgen::KeyPair;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,6 +50,9 @@ struct Shared {
 
 /// One peer.
 struct Peer {
+    uuid: String,
+    /// The key that signs its tokens.
+    key: KeyPair,
     /// Its public document, which never changes.
     public: String,
     gateway: SocketAddr,
@@ -120,6 +128,16 @@ impl Fleet {
     pub fn federation(&self, number: usize) -> String {
         let silent = self.silent.as_ref().filter(|_| self.is_silent(number));
         let address = silent.and_then(|silent| silent.local_addr().ok()).unwrap_or(self.address);
+        self.federation_at(number, address)
+    }
+
+    /// The `IstioFederation` of one peer with an endpoint that answers, even if the peer is silent
+    /// otherwise.
+    pub fn answering_federation(&self, number: usize) -> String {
+        self.federation_at(number, self.address)
+    }
+
+    fn federation_at(&self, number: usize, address: SocketAddr) -> String {
         let endpoint = format!("https://{address}/peers/{number}/metadata");
         manifest::federation(&name(number), &trust_domain(number), &endpoint, &self.ca)
     }
@@ -132,6 +150,15 @@ impl Fleet {
     /// The host of a peer's Service. Peers and Services count from 0.
     pub fn host(&self, peer: usize, service: usize) -> String {
         host(peer, service)
+    }
+
+    /// A peer as a client of another cluster's metadata endpoint.
+    ///
+    /// # Errors
+    /// When there is no such peer, or TLS cannot be set up.
+    pub fn asker(&self, peer: usize, other: &Cluster) -> Result<Asker> {
+        let Peer { uuid, key, .. } = self.shared.peers.get(peer).context("no such peer")?;
+        Asker::new(peer, uuid, key, other)
     }
 
     /// The number of requests since the start, including those answered with 304 or 401.
@@ -169,14 +196,15 @@ impl Peer {
     fn new(number: usize, gateway: SocketAddr) -> Result<(Self, Identity)> {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
         let authority = Authority::root(&format!("root of {}", name(number)))?;
+        let uuid = uuid::Uuid::new_v4().to_string();
         let public = json!({
-            "clusterUUID": uuid::Uuid::new_v4().to_string(),
+            "clusterUUID": uuid,
             "authnKeyPub": key.public_key_pem(),
             "rootCA": authority.pem(),
         });
         let id = format!("spiffe://{}/ns/fedgate/sa/gateway", trust_domain(number));
         let moving = Mutex::new(Moving { gateway: None, version: 1, served: None });
-        let peer = Self { public: public.to_string(), gateway, moving };
+        let peer = Self { uuid, key, public: public.to_string(), gateway, moving };
         Ok((peer, authority.workload(&id)?))
     }
 
