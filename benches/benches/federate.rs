@@ -1,12 +1,16 @@
 //! What the controller compiles at first and after a change of one peer, by the number of peers and
-//! of services that each of them offers.
+//! of services that each of them offers. This cluster exports as many to all of them. The table is
+//! in `docs/cost.md`.
 
 use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
-use fedgate_benches::ManyPeers;
+use fedgate_benches::{Allocated, CountingAllocator, ManyPeers};
 use std::hint::black_box;
 use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const SIZES: [(usize, usize); 6] =
     [(10, 10), (10, 1_000), (100, 100), (2_000, 10), (2_000, 300), (2_000, 1_000)];
@@ -20,10 +24,14 @@ fn benches(criterion: &mut Criterion) {
         .sample_size(10);
     for (peers, services) in SIZES {
         let mut cluster = ManyPeers::new(peers, services, services);
-        let imports = cluster.federate().imports.len();
+        let mut imports = 0;
+        let everything = Allocated::by(|| imports = cluster.federate().imports.len());
         assert_eq!(imports, peers * services);
+        cluster.change_one_service();
+        let one_change = Allocated::by(|| drop(cluster.federate()));
         group.throughput(Throughput::Elements(imports as u64));
         let size = format!("{peers} peers, {services} services each");
+        println!("{size}: everything {everything:?}, one change {one_change:?}");
         group.bench_function(BenchmarkId::new("everything", &size), |bencher| {
             bencher.iter(|| {
                 cluster.forget();

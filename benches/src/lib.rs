@@ -12,12 +12,14 @@
 //!   informative.
 #![allow(missing_docs, reason = "only the benches and tests of this package use it")]
 
+mod allocations;
 mod exports;
 mod gateway;
 mod names;
 mod peers;
 mod twins;
 
+pub use allocations::{Allocated, CountingAllocator};
 pub use exports::{Exports, PEERS, Question, trust_domain};
 pub use gateway::Gateway;
 pub use names::{Kind, services};

@@ -3,56 +3,19 @@
 //! If a test here fails, a change of one peer costs more than before. Either undo that, or raise
 //! the limit in the same commit and explain why.
 
-use fedgate_benches::ManyPeers;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    static BYTES: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Counts this thread's allocations; the test harness has threads of its own.
-struct Counting;
-
-// SAFETY: every call is forwarded unchanged to the system allocator.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        BYTES.set(BYTES.get() + layout.size());
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use fedgate_benches::{Allocated, CountingAllocator, ManyPeers};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The allocations of a compilation, and their bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cost {
-    allocations: usize,
-    bytes: usize,
-}
-
-fn cost(work: impl FnOnce()) -> Cost {
-    let before = (ALLOCATIONS.get(), BYTES.get());
-    work();
-    Cost { allocations: ALLOCATIONS.get() - before.0, bytes: BYTES.get() - before.1 }
-}
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const EXPORTS: usize = 10;
 
 /// The first compilation, and one after a change of one peer.
-fn measure(peers: usize, services: usize) -> (Cost, Cost) {
+fn measure(peers: usize, services: usize) -> (Allocated, Allocated) {
     let mut cluster = ManyPeers::new(peers, services, EXPORTS);
-    let first = cost(|| drop(cluster.federate()));
+    let first = Allocated::by(|| drop(cluster.federate()));
     cluster.change_one_service();
-    let next = cost(|| drop(cluster.federate()));
+    let next = Allocated::by(|| drop(cluster.federate()));
     println!("{peers} peers, {services} services each: {first:?}, after a change {next:?}");
     (first, next)
 }
@@ -86,7 +49,7 @@ fn costs_are_reproducible() {
     let mut cluster = ManyPeers::new(20, 20, EXPORTS);
     let mut again = || {
         cluster.forget();
-        cost(|| drop(cluster.federate()))
+        Allocated::by(|| drop(cluster.federate()))
     };
     again();
     assert_eq!(again(), again());
