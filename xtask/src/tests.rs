@@ -118,14 +118,18 @@ pub fn on_kubernetes(more: &[String]) -> Result<()> {
 /// # Errors
 /// When something cannot be built, fetched or started, or a test fails.
 pub fn on_istio(more: &[String]) -> Result<()> {
+    prepare_istio()?;
+    in_network("istio", ISTIO_TESTS_AT_ONCE, more)
+}
+
+fn prepare_istio() -> Result<()> {
     step("looking for kube-apiserver, etcd, kubectl, helm, istiod and istio-agent");
     for file in kubernetes_programs()?.into_iter().chain(istio_programs()?) {
         eprintln!("xtask: {}", file.display());
     }
     prepare(&["fedgate"])?;
     step("building the native filter");
-    native::build()?;
-    in_network("istio", ISTIO_TESTS_AT_ONCE, more)
+    native::build().map(drop)
 }
 
 /// Measures what imports cost istiod and a sidecar.
@@ -133,12 +137,21 @@ pub fn on_istio(more: &[String]) -> Result<()> {
 /// # Errors
 /// When something cannot be built, fetched or started.
 pub fn cost_on_istio(more: &[String]) -> Result<()> {
-    let measure = ["--ignored", "--nocapture"].map(str::to_owned);
-    on_istio(&measure.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>())
+    prepare_istio()?;
+    step("building the optimized controller");
+    fedgate::build_optimized()?;
+    let mut command = isolated_tests("istio", "1")?;
+    command.env(fedgate::OPTIMIZED, "1").args(["--ignored", "--nocapture"]);
+    run(command.args(more))
 }
 
 /// Runs a test target in a network namespace. It is killed with this process.
 fn in_network(target: &str, at_once: &str, more: &[String]) -> Result<()> {
+    run(isolated_tests(target, at_once)?.args(more))
+}
+
+/// The command that runs a test target in a network namespace.
+fn isolated_tests(target: &str, at_once: &str) -> Result<Command> {
     let tests = test_binary(target)?;
     step(&format!("running the end-to-end tests: {target}"));
     let mut command = network::isolated(tests.as_os_str())?;
@@ -146,7 +159,7 @@ fn in_network(target: &str, at_once: &str, more: &[String]) -> Result<()> {
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", at_once);
     }
-    run(command.args(more))
+    Ok(command)
 }
 
 /// Measures what the controller costs on a real API server, in a network namespace. Returns only if

@@ -360,7 +360,7 @@ fn variables(
     identity: &Identity,
     address: Ipv4Addr,
 ) -> Result<BTreeMap<String, String>> {
-    let config = json!({
+    let mut config = json!({
         "binaryPath": programs::envoy()?,
         "configPath": "./etc/istio/proxy",
         "discoveryAddress": istiod.discovery(),
@@ -368,8 +368,10 @@ fn variables(
         "concurrency": 2,
         "statusPort": STATUS_PORT,
         "drainDuration": "5s",
-        "proxyStatsMatcher": { "inclusionRegexps": [".*"] },
     });
+    if !istiod.usual_stats() {
+        config["proxyStatsMatcher"] = json!({ "inclusionRegexps": [".*"] });
+    }
     let variables = [
         ("POD_NAME", identity.name.clone()),
         ("POD_NAMESPACE", identity.namespace.clone()),

@@ -6,6 +6,7 @@ use crate::kubernetes::{KubernetesCluster, MESH_NAMESPACE};
 use crate::process::Process;
 use crate::programs;
 use crate::run_folder::RunFolder;
+use crate::wait;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -16,6 +17,9 @@ use xtask::ports;
 
 /// How long istiod may take to start on a fully loaded machine.
 const START: Duration = Duration::from_secs(120);
+
+/// How long it may take to push what was changed.
+const IDLE: Duration = Duration::from_secs(300);
 
 /// The port where istiod serves proxies, over TLS with tokens.
 const SECURE_GRPC: u16 = 15012;
@@ -29,6 +33,8 @@ pub struct MeshOptions {
     pub variables: BTreeMap<String, String>,
     /// Environment variables of the agents.
     pub agent_variables: BTreeMap<String, String>,
+    /// Whether Envoys keep only the statistics that Istio keeps by default, instead of all.
+    pub usual_stats: bool,
     /// How the gateway's Envoy runs the filter, if not as in the other tests of this run.
     pub filter: Option<Filter>,
     /// Whether the gateway's Pods have the native filter in any case.
@@ -45,6 +51,7 @@ pub struct Istiod {
     words: Vec<String>,
     variables: BTreeMap<String, String>,
     agent_variables: BTreeMap<String, String>,
+    usual_stats: bool,
     log: PathBuf,
     process: Option<Process>,
 }
@@ -102,6 +109,7 @@ impl Istiod {
             words,
             variables,
             agent_variables: options.agent_variables.clone(),
+            usual_stats: options.usual_stats,
             log,
             process: None,
         };
@@ -147,6 +155,25 @@ impl Istiod {
     /// The environment variables of its agents.
     pub(super) fn agent_variables(&self) -> &BTreeMap<String, String> {
         &self.agent_variables
+    }
+
+    /// Waits until it does nothing any more: until it has pushed what was changed.
+    ///
+    /// # Errors
+    /// When it is not running, or does not come to rest.
+    pub async fn wait_idle(&self) -> Result<()> {
+        const PAUSE: Duration = Duration::from_secs(1);
+        wait::until_true("istiod to be idle", IDLE, async || {
+            let before = self.usage()?.cpu;
+            tokio::time::sleep(PAUSE).await;
+            Ok(self.usage()?.cpu.saturating_sub(before) < PAUSE / 20)
+        })
+        .await
+    }
+
+    /// Whether its Envoys keep only the statistics that Istio keeps by default.
+    pub(super) fn usual_stats(&self) -> bool {
+        self.usual_stats
     }
 
     /// The address where agents find it.

@@ -7,7 +7,7 @@ use super::mesh::Mesh;
 use crate::kubernetes::objects::Key;
 use crate::kubernetes::{KubernetesCluster, NAMESPACE, SHOP};
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -49,43 +49,48 @@ impl Client {
         name: &str,
         imports: &[Import],
     ) -> Result<Self> {
+        let egress = listeners(cluster, imports, |host| format!("*/{host}")).await?;
+        Self::start_with_egress((cluster, istiod), folder, name, (imports, egress)).await
+    }
+
+    /// Starts a Pod whose sidecar gets the mesh's whole configuration. It listens only for these
+    /// imports, but its program can call each host of the mesh there.
+    ///
+    /// # Errors
+    /// Same as [`Client::start`].
+    pub async fn start_with_all(mesh: &Mesh, name: &str, imports: &[Import]) -> Result<Self> {
+        let mut egress = listeners(&mesh.cluster, imports, |_| "*/*".to_owned()).await?;
+        egress.push(json!({ "hosts": ["*/*"] }));
+        let parts = (&mesh.cluster, &mesh.istiod);
+        Self::start_with_egress(parts, mesh.folder(), name, (imports, egress)).await
+    }
+
+    async fn start_with_egress(
+        (cluster, istiod): (&KubernetesCluster, &Istiod),
+        folder: &Path,
+        name: &str,
+        (imports, egress): (&[Import], Vec<Value>),
+    ) -> Result<Self> {
         let pod = Agent::prepare(cluster, folder, &identity(name)).await?;
-        let mut egress = Vec::new();
-        for Import { host, port, protocol } in imports {
-            egress.push(json!({
-                "bind": allocated(cluster, host).await?.to_string(),
-                "captureMode": "NONE",
-                "port": { "number": port, "protocol": protocol, "name": format!("import-{}", egress.len()) },
-                "hosts": [format!("*/{host}")],
-            }));
-        }
         let spec = json!({ "workloadSelector": { "labels": { "app": name } }, "egress": egress });
         let metadata = json!({ "namespace": SHOP, "name": name });
         let sidecar = json!({ "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": metadata, "spec": spec });
         cluster.objects().apply_one(&sidecar).await?;
-        let agent = pod.start(cluster, istiod, Role::Sidecar).await?;
-        let client = Self { agent };
+        let client = Self { agent: pod.start(cluster, istiod, Role::Sidecar).await? };
         for import in imports {
-            let what =
-                format!("the sidecar of {name} to listen for {}:{}", import.host, import.port);
-            crate::wait::until(&what, crate::kubernetes::objects::SOON, async || {
-                let connected =
-                    async |address| Ok(tokio::net::TcpStream::connect(address).await.map(drop)?);
-                client.call(&import.host, import.port, connected).await.map(Some)
-            })
-            .await?;
+            client.wait_listens(import).await?;
         }
         Ok(client)
     }
 
-    /// Starts a Pod whose sidecar gets the mesh's whole configuration, and has no listener that a
-    /// program could reach.
-    ///
-    /// # Errors
-    /// When its sidecar does not become ready.
-    pub async fn start_with_all(mesh: &Mesh, name: &str) -> Result<Self> {
-        let pod = Agent::prepare(&mesh.cluster, mesh.folder(), &identity(name)).await?;
-        Ok(Self { agent: pod.start(&mesh.cluster, &mesh.istiod, Role::Sidecar).await? })
+    async fn wait_listens(&self, import: &Import) -> Result<()> {
+        let what = format!("the sidecar to listen for {}:{}", import.host, import.port);
+        crate::wait::until(&what, crate::kubernetes::objects::SOON, async || {
+            let connected =
+                async |address| Ok(tokio::net::TcpStream::connect(address).await.map(drop)?);
+            self.call(&import.host, import.port, connected).await.map(Some)
+        })
+        .await
     }
 
     /// Calls an import as the Pod's program would: resolves its name and calls that address. `call`
@@ -118,9 +123,28 @@ fn identity(name: &str) -> Identity {
     Identity { namespace, name: name.into(), service_account: name.into(), labels }
 }
 
+/// The listeners of a `Sidecar` object, one for each import. `hosts` says which hosts can be called
+/// there.
+async fn listeners(
+    cluster: &KubernetesCluster,
+    imports: &[Import],
+    hosts: impl Fn(&str) -> String,
+) -> Result<Vec<Value>> {
+    let mut egress = Vec::new();
+    for Import { host, port, protocol } in imports {
+        egress.push(json!({
+            "bind": allocated(cluster, host).await?.to_string(),
+            "captureMode": "NONE",
+            "port": { "number": port, "protocol": protocol, "name": format!("import-{}", egress.len()) },
+            "hosts": [hosts(host)],
+        }));
+    }
+    Ok(egress)
+}
+
 /// The address that istiod allocated to an import.
 async fn allocated(cluster: &KubernetesCluster, host: &str) -> Result<Ipv4Addr> {
-    let address = |object: &serde_json::Value| {
+    let address = |object: &Value| {
         let values = object["status"]["addresses"].as_array()?.iter();
         values.filter_map(|address| address["value"].as_str()?.parse().ok()).next()
     };
