@@ -284,6 +284,20 @@ mod vms {
         assert!((8..=20).contains(&looks), "{looks} reads in two seconds");
     }
 
+    /// A worker's connections wait while it is configured.
+    #[test]
+    fn shared_data_is_read_once_for_a_configuration() {
+        let first = Gateway::with(&usual());
+        for table in [usual(), later()] {
+            let mut worker = Gateway::beside(&first.process);
+            worker.take_calls();
+            worker.configure("fedgate", &table).unwrap();
+            let looks = worker.take_calls().iter().filter(|&&call| call == "shared_data").count();
+            assert_eq!(looks, 1, "it is new: {}", table != usual());
+            assert!(worker.call_as(if table == usual() { ALPHA } else { GAMMA }, WEB));
+        }
+    }
+
     /// Workers are configured one after the other. A late one must not bring back an old table.
     #[test]
     fn a_late_worker_takes_the_newest_table() {

@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::host::{ContextId, Host, MetricKind};
 use super::look::Look;
 use super::proxied::Proxied;
-use super::shared::{self, Published, Stored};
+use super::shared::{self, Found, Published, Stored};
 use super::threads::{self, Seat};
 use crate::configuration::Configuration;
 use crate::connection::{Connection, State};
@@ -127,9 +127,10 @@ impl<H: Host> Scope<H> {
     }
 
     fn accept(&self, json: &[u8]) -> bool {
-        let Some(configuration) = self.read(json) else { return false };
+        let found = self.look();
+        let Some(configuration) = self.read(json, found.stored.as_ref()) else { return false };
         self.given.replace(Some(configuration.version.clone()));
-        let published = shared::publish(self.host(), &self.name, &configuration, json);
+        let published = shared::publish(self.host(), &self.name, found, &configuration, json);
         self.unstored.replace((published == Published::Failed).then(|| json.to_vec()));
         if published == Published::New {
             // Reset this before showing the new generation, so that the two never appear
@@ -146,8 +147,7 @@ impl<H: Host> Scope<H> {
 
     /// Reads a configuration. If another VM has stored the same bytes, it has checked them, and this
     /// one does not: the check of a large table would hold up a worker's connections.
-    fn read(&self, json: &[u8]) -> Option<Configuration> {
-        let stored = Stored::read(self.host(), &self.name);
+    fn read(&self, json: &[u8], stored: Option<&Stored>) -> Option<Configuration> {
         let checked = stored.filter(|stored| stored.json() == json);
         checked.and_then(|_| Configuration::read_checked(json).ok()).or_else(|| {
             Configuration::read_or_log(json, |level, line| self.host().log(level, line))
@@ -167,7 +167,7 @@ impl<H: Host> Scope<H> {
         if !self.offer_again() {
             return;
         }
-        let Some(stored) = Stored::read(self.host(), &self.name) else { return };
+        let Some(stored) = self.look().stored else { return };
         self.adopt_stored(&stored);
         self.be_counted(stored.version());
     }
@@ -177,7 +177,8 @@ impl<H: Host> Scope<H> {
     fn offer_again(&self) -> bool {
         let Some(json) = self.unstored.take() else { return true };
         let Some(configuration) = self.gateway.configuration() else { return true };
-        let published = shared::publish(self.host(), &self.name, &configuration, &json);
+        let published =
+            shared::publish(self.host(), &self.name, self.look(), &configuration, &json);
         if published == Published::Failed {
             self.unstored.replace(Some(json));
         }
@@ -198,7 +199,11 @@ impl<H: Host> Scope<H> {
     /// Adopts the configuration that another VM stored, if it is new; returns false if it cannot be
     /// read.
     fn adopt_shared(&self) -> bool {
-        Stored::read(self.host(), &self.name).is_none_or(|stored| self.adopt_stored(&stored))
+        self.look().stored.is_none_or(|stored| self.adopt_stored(&stored))
+    }
+
+    fn look(&self) -> Found {
+        Found::look(self.host(), &self.name)
     }
 
     fn adopt_stored(&self, stored: &Stored) -> bool {

@@ -66,12 +66,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Reads the stored data; `None` if there is none, or none of this form.
-    pub(crate) fn read(host: &impl Host, scope: &str) -> Option<Self> {
-        let value = host.shared_data(&key(scope))?;
-        Self::parse(value)
-    }
-
+    /// `None` for data of another form.
     fn parse(value: SharedValue) -> Option<Self> {
         let head = value.bytes.windows(2).position(|two| two == b"\n\n")?;
         Some(Self { value, json_at: head + 2 })
@@ -126,27 +121,42 @@ impl Stored {
     }
 }
 
-/// Publishes a valid configuration to all VMs, unless they already have it or a later one.
+/// A look at the data of a scope. Each one copies the configuration, which may be large, into the
+/// VM twice over, while the worker's connections wait. So a look is handed on, not repeated.
+#[derive(Debug)]
+pub(crate) struct Found {
+    cas: u32,
+    pub(crate) stored: Option<Stored>,
+}
+
+impl Found {
+    pub(crate) fn look(host: &impl Host, scope: &str) -> Self {
+        let value = host.shared_data(&key(scope));
+        let cas = value.as_ref().map_or(CREATE, |value| value.cas);
+        Self { cas, stored: value.and_then(Stored::parse) }
+    }
+}
+
+/// Publishes a valid configuration to all VMs, unless they already have it or a later one. `found`
+/// is what the scope's data was a moment ago.
 pub(crate) fn publish(
     host: &impl Host,
     scope: &str,
+    mut found: Found,
     configuration: &Configuration,
     json: &[u8],
 ) -> Published {
     let now = host.now();
     for _ in 0..ATTEMPTS {
-        let found = host.shared_data(&key(scope));
-        let cas = found.as_ref().map_or(CREATE, |value| value.cas);
-        let stored = found.and_then(Stored::parse);
-        match &stored {
+        match &found.stored {
             Some(stored) if stored.version() == configuration.version => return Published::Current,
             Some(stored) if stored.has_replaced(configuration, now) => return Published::Replaced,
             _ => {}
         }
-        let value = value(stored.as_ref(), &configuration.version, json, now);
-        match host.set_shared_data(&key(scope), &value, cas) {
+        let value = value(found.stored.as_ref(), &configuration.version, json, now);
+        match host.set_shared_data(&key(scope), &value, found.cas) {
             Ok(()) => return Published::New,
-            Err(Status::CAS_MISMATCH) => {}
+            Err(Status::CAS_MISMATCH) => found = Found::look(host, scope),
             Err(_) => return Published::Failed,
         }
     }
