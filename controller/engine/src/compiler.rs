@@ -9,10 +9,10 @@ use fedgate_core::{PeerName, Table};
 use fedgate_exchange::importer::PeerUpdate;
 use fedgate_federation::federate::{Memory, Published};
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
-use fedgate_federation::object::{IstioFederationSpec, Named, Objects, Peer};
+use fedgate_federation::object::{IstioFederationSpec, Objects, Peer};
 use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, Severity, federate_again};
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Everything that is known, and what is compiled from it. One task owns it, so it needs no lock.
 pub struct Compiler {
@@ -31,8 +31,6 @@ pub struct Compiler {
     times: Times,
     memory: Memory,
     peers: BTreeSet<PeerName>,
-    /// Where in `objects` the object of each peer was in the last compilation.
-    places: HashMap<PeerName, usize>,
     /// The time of the last compilation.
     compiled: Timestamp,
 }
@@ -56,7 +54,6 @@ impl Compiler {
             times,
             memory: Memory::default(),
             peers: BTreeSet::new(),
-            places: HashMap::new(),
             compiled: Timestamp::UNIX_EPOCH,
         }
     }
@@ -97,23 +94,13 @@ impl Compiler {
             self.take_table(table);
         }
         self.compiled = now;
-        let objects = self.objects.federations.iter().enumerate();
-        let place = |(place, named): (usize, &Named<IstioFederationSpec>)| {
-            Some((PeerName::parse(&named.name).ok()?, place))
-        };
-        // Of several objects with one name, the first stays.
-        self.places = objects.rev().filter_map(place).collect();
         self.peers = federation.peers.iter().map(|report| report.peer.name.clone()).collect();
         federation
     }
 
     /// The spec of a peer's object as it is, or as it last was when it was valid.
     fn last_valid(&self, peer: &PeerName) -> Option<IstioFederationSpec> {
-        let objects = &self.objects.federations;
-        let is_of_peer = |named: &&Named<IstioFederationSpec>| named.name == peer.as_str();
-        // The objects may have changed since.
-        let there = self.places.get(peer).and_then(|place| objects.get(*place));
-        let object = there.filter(is_of_peer).or_else(|| objects.iter().find(is_of_peer));
+        let object = self.objects.federations.iter().find(|named| named.name == peer.as_str());
         let before = self.knowledge.get(peer).and_then(|known| known.object.as_ref());
         let valid = object
             .filter(|named| before == Some(&named.spec) || Peer::parse(named).is_ok())
@@ -168,6 +155,7 @@ mod tests {
     use fedgate_federation::federate::{ConditionStatus, ConditionType, Passthrough};
     use fedgate_federation::key::SigningKey;
     use fedgate_federation::knowledge::{DocumentKind, Known};
+    use fedgate_federation::object::Named;
     use fedgate_federation::own::OwnAddresses;
 
     fn at(second: i64) -> Timestamp {

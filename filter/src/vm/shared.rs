@@ -121,8 +121,9 @@ impl Stored {
     }
 }
 
-/// A look at the data of a scope. Each one copies the configuration, which may be large, into the
-/// VM twice over, while the worker's connections wait. So a look is handed on, not repeated.
+/// A look at the data of a scope. Each one copies the configuration, which may be large, in the
+/// proxy and into the VM, while the worker's connections wait. So a look is handed on, and not
+/// repeated.
 #[derive(Debug)]
 pub(crate) struct Found {
     cas: u32,
