@@ -163,6 +163,14 @@ pub fn federation(name: &str, trust_domain: &str, endpoint: &str, ca: &str) -> S
     )
 }
 
+/// The same manifest with annotations on its first object.
+pub fn annotated(manifest: &str, annotations: &[(&str, &str)]) -> String {
+    let lines: String =
+        annotations.iter().map(|(name, value)| format!("    {name}: \"{value}\"\n")).collect();
+    let with = format!("metadata:\n  annotations:\n{lines}");
+    manifest.replacen("metadata:\n", &with, 1)
+}
+
 /// A `FederationPolicy` with this spec in JSON or YAML flow style.
 pub fn policy(name: &str, spec: &str) -> String {
     format!(

@@ -9,10 +9,13 @@ use fedgate_core::{PeerName, Table};
 use fedgate_exchange::importer::PeerUpdate;
 use fedgate_federation::federate::{Memory, Published};
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
-use fedgate_federation::object::{IstioFederationSpec, Objects, Peer};
+use fedgate_federation::object::{IstioFederationSpec, Named, Objects, Peer};
 use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, Severity, federate_again};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// fedgate's annotations of an object.
+type Annotations = BTreeMap<String, String>;
 
 /// Everything that is known, and what is compiled from it. One task owns it, so it needs no lock.
 pub struct Compiler {
@@ -70,7 +73,7 @@ impl Compiler {
         if !self.peers.contains(&peer) {
             return false;
         }
-        knowledge.object = self.last_valid(&peer);
+        (knowledge.object, knowledge.annotations) = self.last_valid(&peer);
         self.confirmations.note(&peer, &knowledge);
         let is_fresher =
             |before: &PeerKnowledge| knowledge.is_fresher_than(before, &self.times, self.compiled);
@@ -98,14 +101,21 @@ impl Compiler {
         federation
     }
 
-    /// The spec of a peer's object as it is, or as it last was when it was valid.
-    fn last_valid(&self, peer: &PeerName) -> Option<IstioFederationSpec> {
+    /// The spec and the annotations of a peer's object as they are, or as they last were when it was
+    /// valid.
+    fn last_valid(&self, peer: &PeerName) -> (Option<IstioFederationSpec>, Annotations) {
         let object = self.objects.federations.iter().find(|named| named.name == peer.as_str());
-        let before = self.knowledge.get(peer).and_then(|known| known.object.as_ref());
-        let valid = object
-            .filter(|named| before == Some(&named.spec) || Peer::parse(named).is_ok())
-            .map(|named| &named.spec);
-        valid.or(before).cloned()
+        let known = self.knowledge.get(peer);
+        let before = known.and_then(|known| known.object.as_ref());
+        let is_valid = |named: &&Named<IstioFederationSpec>| {
+            before == Some(&named.spec) || Peer::parse(named).is_ok()
+        };
+        match object.filter(is_valid) {
+            Some(named) => (Some(named.spec.clone()), named.annotations.clone()),
+            None => {
+                (before.cloned(), known.map(|known| known.annotations.clone()).unwrap_or_default())
+            }
+        }
     }
 
     /// Forgets peers whose objects are gone, and returns their names.
@@ -155,7 +165,6 @@ mod tests {
     use fedgate_federation::federate::{ConditionStatus, ConditionType, Passthrough};
     use fedgate_federation::key::SigningKey;
     use fedgate_federation::knowledge::{DocumentKind, Known};
-    use fedgate_federation::object::Named;
     use fedgate_federation::own::OwnAddresses;
 
     fn at(second: i64) -> Timestamp {

@@ -32,6 +32,7 @@ pub struct Metrics {
     imports: Gauge,
     peers: Family<PeersLabels, Gauge>,
     peer_ready: Family<PeerLabels, Gauge>,
+    peers_held: Gauge,
     findings: Family<FindingsLabels, Gauge>,
     expirations: Family<CertificateLabels, Gauge>,
     starts: Family<CertificateLabels, Gauge>,
@@ -101,6 +102,8 @@ impl Metrics {
             "1 when a peer is ready; the first 100 peers by name",
             self.peer_ready.clone(),
         );
+        let held = "Peers with a new root, key or UUID that has not taken effect";
+        registry.register("peers_held", held, self.peers_held.clone());
         registry.register(
             "findings",
             "What an operator should know, by severity",
@@ -156,6 +159,7 @@ impl Metrics {
         self.table_outdated.set(0);
         self.peers.clear();
         self.peer_ready.clear();
+        self.peers_held.set(0);
         self.findings.clear();
         self.imports.set(0);
     }
@@ -183,6 +187,8 @@ impl Metrics {
         for (state, count) in [(State::Ready, ready), (State::NotReady, reports.len() - ready)] {
             self.peers.get_or_create(&PeersLabels { state }).set(number(count as u64));
         }
+        let held = reports.iter().filter(|report| report.held_trust.is_some()).count();
+        self.peers_held.set(number(held as u64));
         // Removed peers must not remain.
         self.peer_ready.clear();
         for report in reports.iter().take(NAMED_PEERS) {

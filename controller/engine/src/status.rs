@@ -4,6 +4,7 @@ use fedgate_core::{Mode, ServiceName, Table};
 use fedgate_federation::federate::{
     Condition, ConditionStatus, ConditionType, Export, Import, PeerReport,
 };
+use fedgate_federation::knowledge::HeldTrust;
 use fedgate_federation::{Federation, Finding, LocalCluster};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,9 @@ pub struct TableStatus {
 pub struct PeerStatus {
     /// The name of its `IstioFederation`.
     pub name: String,
+    /// The file that its object comes from, in files mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Its trust domain.
     pub trust_domain: String,
     /// Its metadata endpoint.
@@ -82,6 +86,9 @@ pub struct PeerStatus {
     pub obstacle: Option<String>,
     /// The SHA-256 fingerprints of its roots.
     pub roots: Vec<String>,
+    /// The announced roots, key and UUID, if they have not taken effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_trust: Option<HeldTrust>,
     /// When its public document was last confirmed.
     pub public_confirmed: Option<Timestamp>,
     /// When its private document was last confirmed.
@@ -166,6 +173,7 @@ impl PeerStatus {
     fn new(report: &PeerReport) -> Self {
         Self {
             name: report.peer.name.to_string(),
+            source: report.peer.source.clone(),
             trust_domain: report.peer.trust_domain.to_string(),
             metadata_endpoint: report.peer.endpoint.to_string(),
             cluster_uuid: report.cluster_uuid.as_ref().map(ToString::to_string),
@@ -173,6 +181,7 @@ impl PeerStatus {
             ready: is_ready(&report.conditions),
             obstacle: None,
             roots: report.roots.iter().map(ToString::to_string).collect(),
+            held_trust: report.held_trust.clone(),
             public_confirmed: report.public_confirmed,
             private_confirmed: report.private_confirmed,
             granted_exports: report.granted_exports,

@@ -174,11 +174,22 @@ impl Cluster {
     /// # Errors
     /// When it cannot be written.
     pub fn put_peer(&self, peer: &Cluster, url: &str) -> Result<()> {
+        self.put_annotated_peer(peer, url, &[])
+    }
+
+    /// Like [`Self::put_peer`], with annotations.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_annotated_peer(
+        &self,
+        peer: &Cluster,
+        url: &str,
+        annotations: &[(&str, &str)],
+    ) -> Result<()> {
         let ca = peer.metadata_authority.pem();
-        self.put_manifest(
-            &peer_file(&peer.name),
-            &manifest::federation(&peer.name, peer.trust_domain(), url, &ca),
-        )
+        let object = manifest::federation(&peer.name, peer.trust_domain(), url, &ca);
+        self.put_manifest(&peer_file(&peer.name), &manifest::annotated(&object, annotations))
     }
 
     /// Removes a peer.

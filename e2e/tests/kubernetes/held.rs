@@ -6,6 +6,7 @@ use crate::fixture::{
 };
 use crate::trio::Trio;
 use anyhow::{Context, Result, ensure};
+use fedgate_e2e::authority::Authority;
 use fedgate_e2e::kubernetes::KubernetesCluster;
 use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE, PUBLIC, Reply};
@@ -70,6 +71,56 @@ async fn accept(alpha: &KubernetesCluster, id: &str) -> Result<()> {
     let annotation =
         json!({ "metadata": { "annotations": { "fedgate.dev/accept-document": id } } });
     alpha.objects().patch(peer("gamma"), &annotation).await.map(drop)
+}
+
+/// The fingerprints of gamma's roots that alpha trusts, and the ID of what is held.
+async fn trust(alpha: &KubernetesCluster) -> Result<(Value, Option<String>)> {
+    let output = alpha.fedgate(&["status", "--output", "json"]).await?;
+    let status: Value = serde_json::from_slice(&output.stdout)?;
+    let peers = status["peers"].as_array().cloned().unwrap_or_default();
+    let gamma = peers.into_iter().find(|peer| peer["name"] == "gamma").unwrap_or_default();
+    Ok((gamma["roots"].clone(), gamma["heldTrust"]["id"].as_str().map(str::to_owned)))
+}
+
+#[test]
+fn a_swapped_root_is_held_until_an_operator_approves_it() {
+    scenario("held-root", async |run: &RunFolder| {
+        let trio = Trio::start(run).await?;
+        let [alpha, _, gamma] = trio.clusters();
+        let host = exported("s1").host(&gamma.trust_domain());
+        gamma.put_service(&exported("s1")).await?;
+        let (proxy, _) = dkp_peer(&trio).await?;
+        wait_imported(alpha, &host).await?;
+        let approve = json!({ "fedgate.dev/root-change": "Approve" });
+        let annotation = json!({ "metadata": { "annotations": approve } });
+        alpha.objects().patch(peer("gamma"), &annotation).await?;
+        let (known, _) = trust(alpha).await?;
+
+        let swapped = Authority::root("swapped root of gamma")?.pem();
+        proxy.alter_json(PUBLIC, move |document| document["rootCA"] = swapped.clone().into());
+        wait_condition(alpha, "gamma", "Held", ("True", "RootsChanged")).await?;
+        Events::of(alpha, peer("gamma"))
+            .await?
+            .wait_event("Warning", "RootsChanged", "held since")
+            .await?;
+        let (still, held) = trust(alpha).await?;
+        let held = held.context("nothing is held")?;
+        ensure!(still == known, "{still}");
+        wait_imported(alpha, &host).await?;
+
+        let other = "0".repeat(32);
+        let wrong = alpha.fedgate(&["peer", "approve", "gamma", "--id", &other]).await?;
+        ensure!(wrong.status.code() == Some(1), "{wrong:?}");
+        let shown = alpha.fedgate(&["peer", "approve", "gamma", "--dry-run"]).await?;
+        ensure!(String::from_utf8_lossy(&shown.stdout).contains(&held), "{shown:?}");
+        let object = alpha.objects().wait_present(peer("gamma")).await?;
+        ensure!(object["metadata"]["annotations"]["fedgate.dev/approve"].is_null(), "{object}");
+
+        let approved = alpha.fedgate(&["peer", "approve", "gamma", "--id", &held]).await?;
+        ensure!(approved.status.success(), "{approved:?}");
+        wait_condition(alpha, "gamma", "Held", ("False", "Believed")).await?;
+        wait::until_true("the new root", SOON, async || Ok(trust(alpha).await?.0 != known)).await
+    });
 }
 
 #[test]

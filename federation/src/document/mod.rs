@@ -15,6 +15,7 @@ mod network;
 mod private;
 mod public;
 mod spiffe;
+mod trust_id;
 
 pub use cluster_uuid::{ClusterUuid, InvalidUuid};
 pub(crate) use gateway::is_host;
@@ -24,6 +25,7 @@ pub(crate) use private::is_port_name;
 pub use private::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort};
 pub use public::{PublicDocument, PublicExtension};
 pub use spiffe::SpiffeBundle;
+pub use trust_id::{InvalidTrustId, TrustId};
 
 use crate::finding::Finding;
 use crate::json::read_object;

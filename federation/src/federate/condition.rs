@@ -2,7 +2,7 @@
 
 use super::importing::{Importing, acknowledges};
 use super::{Candidate, Inputs, LocalCluster, Standing};
-use crate::finding::{Finding, FindingReason, messages};
+use crate::finding::{Finding, FindingReason, Severity, messages};
 use crate::knowledge::{DataplaneReason, Exchange, ExchangeReason, PeerKnowledge};
 use fedgate_core::PeerName;
 use schemars::JsonSchema;
@@ -45,7 +45,8 @@ pub enum ConditionType {
     RootsAcknowledged,
     /// The peer's documents have not been confirmed for a while.
     Stale,
-    /// The new private document is suspiciously short and not accepted yet.
+    /// The new private document is suspiciously short, or the new public document has a root, key
+    /// or UUID that nothing vouches for. It has not taken effect.
     Held,
     /// The peer announced names outside its trust domain.
     NamesRefused,
@@ -165,12 +166,25 @@ pub(super) fn conditions(
             "Confirmed",
             of(&[FindingReason::Stale, FindingReason::Expired]),
         ),
-        listed(ConditionType::Held, "Believed", of(&[FindingReason::HeldDocument])),
+        held(knowledge, findings),
         listed(ConditionType::NamesRefused, "AllOwn", of(&[FindingReason::ForeignName])),
         listed(ConditionType::RowsDropped, "AllTaken", of(DROPPED)),
         listed(ConditionType::NetworkOverlap, "NoOverlap", made(&[FindingReason::NetworkOverlap])),
         listed(ConditionType::ClocksDiffer, "Agree", of(&[FindingReason::ClockSkew])),
     ]
+}
+
+/// What is held: first the announced roots, key and UUID, then the private document.
+fn held(knowledge: Option<&PeerKnowledge>, findings: &[Finding]) -> Condition {
+    let trust = knowledge.and_then(|knowledge| knowledge.held_trust.as_ref());
+    // The reason alone is also that of a change that took effect.
+    let is_held = |finding: &&Finding| {
+        finding.severity == Severity::Error
+            && trust.is_some_and(|held| held.reason == finding.reason)
+    };
+    let document = |finding: &&Finding| finding.reason == FindingReason::HeldDocument;
+    let held = findings.iter().filter(is_held).chain(findings.iter().filter(document));
+    listed(ConditionType::Held, "Believed", held)
 }
 
 /// The reasons for dropping a row of a document, except foreign names.

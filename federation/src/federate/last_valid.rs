@@ -43,7 +43,8 @@ fn last_valid(inputs: &Inputs<'_>, name: &str, findings: &[Finding]) -> Option<P
         .iter()
         .find(|named| named.name == name)
         .and_then(|named| named.source.clone());
-    let object = Named { source, ..Named::new(name, knowledge.object.clone()?) };
+    let annotations = knowledge.annotations.clone();
+    let object = Named { source, annotations, ..Named::new(name, knowledge.object.clone()?) };
     let (peer, _) = Peer::parse(&object).ok()?;
     (peer.trust_domain != inputs.local.trust_domain).then_some(peer)
 }

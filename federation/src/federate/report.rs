@@ -7,7 +7,7 @@ use crate::bundle::Fingerprint;
 use crate::document::ClusterUuid;
 use crate::finding::{Finding, FindingReason, ObjectRef, Severity};
 use crate::grant::PeerGrant;
-use crate::knowledge::{Age, Known, Notice};
+use crate::knowledge::{Age, HeldTrust, Known, Notice};
 use crate::object::Peer;
 use fedgate_core::{Mode, PeerName};
 use jiff::{SignedDuration, Timestamp};
@@ -37,6 +37,8 @@ pub struct PeerReport {
     pub imports: usize,
     /// The latest changes of its UUID, key and roots, and its refused documents, oldest first.
     pub notices: Vec<Notice>,
+    /// The announced roots, key and UUID, if they have not taken effect.
+    pub held_trust: Option<HeldTrust>,
     /// The conditions, in order of type.
     pub conditions: Vec<Condition>,
 }
@@ -54,7 +56,9 @@ pub(super) fn reports(
     let mut new = Vec::new();
     let mut reports = Vec::new();
     for candidate in candidates {
-        let own = peer_findings(inputs, candidate);
+        let held = held_trust(inputs, candidate);
+        let mut own = peer_findings(inputs, candidate);
+        own.extend(held.iter().cloned());
         let gateways = Gateways::of(importing, &candidate.peer.name);
         let others = about.get(&candidate.peer.object()).map_or(&[][..], Vec::as_slice);
         let conditions = conditions(inputs, candidate, &own, others, gateways);
@@ -128,9 +132,19 @@ fn report(
         granted_exports,
         imports,
         notices: knowledge.map(|knowledge| knowledge.notices.clone()).unwrap_or_default(),
+        held_trust: knowledge.and_then(|knowledge| knowledge.held_trust.clone()),
         conditions,
         peer: candidate.peer.clone(),
     }
+}
+
+/// Returns the finding about a change that is held. A refused peer has one too: the change may be
+/// what got it refused, or what would end that.
+fn held_trust(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Option<Finding> {
+    let knowledge = candidate.knowledge?;
+    let known = knowledge.public.as_ref();
+    let expiry = known.and_then(|known| after(known.confirmed, inputs.times.staleness_limit));
+    Some(knowledge.held_trust.as_ref()?.finding(&candidate.peer, expiry))
 }
 
 /// Returns the findings about an accepted peer's documents.

@@ -17,7 +17,7 @@ pub enum Standing {
     Accepted,
     /// It does not.
     Refused {
-        /// `same_trust_domain`, `our_uuid`, `uuid_taken` or `network_overlap`.
+        /// `same_trust_domain`, `not_pinned`, `our_uuid`, `uuid_taken` or `network_overlap`.
         reason: FindingReason,
         /// The explanation for people.
         message: String,
@@ -53,6 +53,7 @@ pub(super) fn judge<'a>(
     };
     let mut candidates: Vec<_> = peers.into_iter().map(candidate).collect();
     refuse_same_trust_domain(&mut candidates);
+    refuse_not_pinned(&mut candidates);
     refuse_uuids(inputs, &mut candidates);
     findings.extend(candidates.iter_mut().filter_map(|candidate| judge_network(inputs, candidate)));
     findings.extend(candidates.iter().filter_map(refusal));
@@ -89,6 +90,22 @@ fn refuse_same_trust_domain(candidates: &mut [Candidate<'_>]) {
                 );
                 refuse(candidate, FindingReason::SameTrustDomain, message);
             }
+        }
+    }
+}
+
+/// Refuses peers of which something is in force that a later pin excludes.
+fn refuse_not_pinned(candidates: &mut [Candidate<'_>]) {
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.is_accepted()) {
+        let known = candidate.knowledge.and_then(|knowledge| knowledge.public.as_ref());
+        let Some(known) = known else { continue };
+        let excluded = candidate.peer.trust.pins.excluded(&known.document);
+        if !excluded.is_empty() {
+            let message = format!(
+                "what is known of the peer is not pinned: {}; compare it with the peer's operator, then correct the pins in the annotations of its IstioFederation",
+                excluded.join(", ")
+            );
+            refuse(candidate, FindingReason::NotPinned, message);
         }
     }
 }

@@ -134,6 +134,8 @@ finding_reasons! {
     KeyChanged = "key_changed",
     /// A peer's roots changed.
     RootsChanged = "roots_changed",
+    /// A peer's root, key or UUID is not among those that its object pins.
+    NotPinned = "not_pinned",
     /// Something that this cluster publishes exceeds what peers accept.
     LimitExceeded = "limit_exceeded",
     /// A peer's clock differs from ours by more than half of what a token allows.

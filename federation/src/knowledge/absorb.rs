@@ -1,6 +1,7 @@
 //! Decides whether a fetched document replaces the known one.
 
 use super::notice::ASK_TO_CORRECT;
+use super::trust::{self, Basis, Objection, Verdict};
 use super::{Age, DocumentKind, ExchangeReason, Held, Known, PeerKnowledge, Times};
 use crate::document::{
     DocumentError, Limits, Parsed, PrivateDocument, PrivateExtension, PublicDocument,
@@ -61,18 +62,56 @@ impl PeerKnowledge {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse(peer, DocumentKind::Public, &error, now),
         };
+        self.follow(peer);
         self.record_exchange(DocumentKind::Public, ExchangeReason::Succeeded, "", now);
         if let Some(known) = self.public.as_mut().filter(|known| known.document == document) {
             known.confirm(etag, findings, now);
+            self.held_trust = None;
             return Absorbed::Confirmed;
         }
-        let mut news = self.note_changes(peer, &document, now);
+        let known = self.public.as_ref().map(|known| &known.document);
+        let basis = match trust::judge(known, &document, peer, self.used_approval) {
+            Verdict::Taken(basis) => basis,
+            Verdict::Held(objection) => {
+                return self.hold_announcement(peer, &document, objection, now);
+            }
+        };
+        if basis == Basis::Approved {
+            self.used_approval = peer.trust.approved;
+        }
+        let mut news = self.note_changes(peer, &document, basis, now);
         if self.cluster_uuid() != Some(&document.cluster_uuid) {
             self.uuid_since = Some(now);
         }
         news.extend(findings.iter().cloned());
+        self.held_trust = None;
         self.public = Some(Known { document, fetched: now, confirmed: now, etag, findings });
         Absorbed::Taken(news)
+    }
+
+    /// Holds a document that announces something new. What is known stays. If the document has one
+    /// of the known roots, it also confirms what is known.
+    fn hold_announcement(
+        &mut self,
+        peer: &Peer,
+        document: &PublicDocument,
+        objection: Objection,
+        now: Timestamp,
+    ) -> Absorbed {
+        let held = self.hold_trust(document, objection, now);
+        let (overlaps, finding) = (held.overlaps, held.finding(peer, None));
+        match self.public.as_mut() {
+            Some(known) if overlaps => known.confirmed = now,
+            Some(_) => {}
+            // Without this, the peer would seem to wait for its first request.
+            None => self.record_exchange(
+                DocumentKind::Public,
+                ExchangeReason::InvalidPublicMetadata,
+                &finding.message,
+                now,
+            ),
+        }
+        Absorbed::Held(finding)
     }
 
     /// Takes a fetched private document (status 200).

@@ -45,6 +45,7 @@ impl PeerKnowledge {
         let aged = |(now, then): (Timestamp, Timestamp)| now.duration_since(then) >= most;
         self.differs_from(saved)
             || self.object != saved.object
+            || self.annotations != saved.annotations
             || confirmed(&self.public).zip(confirmed(&saved.public)).is_some_and(aged)
             || confirmed(&self.private).zip(confirmed(&saved.private)).is_some_and(aged)
             || self
@@ -56,12 +57,13 @@ impl PeerKnowledge {
     }
 }
 
-/// Returns what counts as a difference: everything but times, `object` (which this cluster's operator
-/// writes) and `uuid_since` (which follows the public document).
+/// Returns what counts as a difference: everything but times, `object` and `annotations` (which this
+/// cluster's operator writes) and `uuid_since` (which follows the public document).
 fn content(knowledge: &PeerKnowledge) -> impl PartialEq {
     let PeerKnowledge {
         trust_domain,
         object: _,
+        annotations: _,
         public,
         private,
         uuid_since: _,
@@ -71,6 +73,8 @@ fn content(knowledge: &PeerKnowledge) -> impl PartialEq {
         dataplane,
         clock,
         held,
+        held_trust,
+        used_approval,
         notices,
     } = knowledge;
     let lookups: Vec<_> = names.iter().map(|(name, known)| (name, known.content())).collect();
@@ -83,6 +87,7 @@ fn content(knowledge: &PeerKnowledge) -> impl PartialEq {
         probed(dataplane),
         clock,
         held.as_ref().map(|held| (&held.why, &held.id)),
+        (held_trust, used_approval),
         notices,
     )
 }

@@ -7,6 +7,9 @@
 //! replace it until it has gone unconfirmed for the *staleness limit*. After that it is no longer
 //! used, and the next valid document is accepted.
 //!
+//! What identifies the peer (its roots, key and UUID) is given up less lightly still: age alone
+//! replaces none of it. See [`HeldTrust`].
+//!
 //! The saved entity tag belongs to the *known* document, never to a refused or held one. So "not
 //! modified" confirms the known document, and a held document is sent again in full each time.
 
@@ -16,14 +19,16 @@ mod keep;
 mod names;
 mod notice;
 mod probe;
+mod trust;
 
 pub use absorb::Absorbed;
 pub use clock::ClockReading;
 pub use names::{LookupOutcome, NameLookup};
 pub use notice::Notice;
 pub use probe::{Dataplane, DataplaneReason, ProbeDepth, ProbeResult, SERVER_ONLY};
+pub use trust::{Basis, HeldRoot, HeldTrust};
 
-use crate::document::{ClusterUuid, PrivateDocument, PublicDocument};
+use crate::document::{ClusterUuid, PrivateDocument, PublicDocument, TrustId};
 use crate::finding::{Finding, shown_long};
 use crate::object::{IstioFederationSpec, Peer};
 use fedgate_core::{Hostname, TrustDomain};
@@ -197,6 +202,9 @@ pub struct PeerKnowledge {
     /// what works.
     #[serde(default)]
     pub object: Option<IstioFederationSpec>,
+    /// fedgate's annotations of the object at that time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// The public document: who the peer is.
     pub public: Option<Known<PublicDocument>>,
     /// The private document: what the peer offers.
@@ -219,6 +227,13 @@ pub struct PeerKnowledge {
     pub clock: Option<ClockReading>,
     /// The latest private document, if it is not accepted yet.
     pub held: Option<Held>,
+    /// The announced roots, key and UUID, if they have not taken effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_trust: Option<HeldTrust>,
+    /// The approval that released the last change. It releases nothing else, not even the same
+    /// change later, until it is withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_approval: Option<TrustId>,
     /// The latest changes of UUID, key and roots, and the refused documents, oldest first; at most
     /// 16.
     #[serde(default, alias = "changes")]
@@ -231,6 +246,7 @@ impl PeerKnowledge {
         Self {
             trust_domain: peer.trust_domain.clone(),
             object: None,
+            annotations: BTreeMap::new(),
             public: None,
             private: None,
             uuid_since: None,
@@ -240,6 +256,8 @@ impl PeerKnowledge {
             dataplane: None,
             clock: None,
             held: None,
+            held_trust: None,
+            used_approval: None,
             notices: Vec::new(),
         }
     }
@@ -272,8 +290,9 @@ impl PeerKnowledge {
             );
         };
         *confirmed = now;
-        if kind == DocumentKind::Private {
-            self.held = None;
+        match kind {
+            DocumentKind::Public => self.held_trust = None,
+            DocumentKind::Private => self.held = None,
         }
         self.record_exchange(kind, ExchangeReason::Succeeded, "", now);
     }

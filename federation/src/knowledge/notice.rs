@@ -3,7 +3,7 @@
 //! A notice is kept with the knowledge of the peer, across restarts and changes of the leader.
 //! [`crate::federate()`] turns notices into findings until [`Notice::ends`].
 
-use super::{DocumentKind, Exchange, ExchangeReason, PeerKnowledge};
+use super::{Basis, DocumentKind, Exchange, ExchangeReason, PeerKnowledge};
 use crate::document::PublicDocument;
 use crate::finding::{Finding, FindingReason, Severity, shown_long};
 use crate::object::Peer;
@@ -17,7 +17,7 @@ const MOST_NOTICES: usize = 16;
 /// Advice about an invalid document.
 pub(super) const ASK_TO_CORRECT: &str = "ask the peer's operator to correct it";
 /// Advice about a change.
-const WAS_IT_INTENDED: &str =
+pub(super) const WAS_IT_INTENDED: &str =
     "if this was not announced, ask the peer's operator whether it was intended";
 
 /// How long a change of UUID, key or roots is reported: over a long weekend.
@@ -40,6 +40,9 @@ pub struct Notice {
     /// The refused document; `None` for a change.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub document: Option<DocumentKind>,
+    /// Why a change took effect; `None` for a refused document.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub basis: Option<Basis>,
     /// What happened.
     pub message: String,
 }
@@ -60,8 +63,8 @@ impl Notice {
 
     /// Returns the parts that count as a change: all but the time when it was last seen.
     pub(super) fn content(&self) -> impl PartialEq {
-        let Self { since, last: _, reason, document, message } = self;
-        (since, reason, document, message)
+        let Self { since, last: _, reason, document, basis, message } = self;
+        (since, reason, document, basis, message)
     }
 
     fn is_reported(&self, now: Timestamp) -> bool {
@@ -75,19 +78,22 @@ impl PeerKnowledge {
         &mut self,
         peer: &Peer,
         new: &PublicDocument,
+        basis: Basis,
         now: Timestamp,
     ) -> Vec<Finding> {
         let Some(old) = self.public.as_ref().map(|known| &known.document) else {
             return Vec::new();
         };
         let changes = differences(old, new);
+        let (severity, advice) = basis.advice();
         let finding = |(reason, message): &(FindingReason, String)| {
-            let message = format!("{message}; {WAS_IT_INTENDED}");
-            Finding::warning(*reason, peer.object(), "", message)
+            let message = format!("{message}; {advice}");
+            Finding::new(severity, *reason, peer.object(), "", message)
         };
         let findings = changes.iter().map(finding).collect();
         for (reason, message) in changes {
-            self.note(Notice { since: now, last: None, reason, document: None, message });
+            let basis = Some(basis);
+            self.note(Notice { since: now, last: None, reason, document: None, basis, message });
         }
         findings
     }
@@ -110,6 +116,7 @@ impl PeerKnowledge {
                 last: Some(now),
                 reason,
                 document: Some(kind),
+                basis: None,
                 message,
             }),
         }
@@ -143,7 +150,9 @@ impl PeerKnowledge {
         };
         let (severity, field, message) = match notice.document {
             None => {
-                (Severity::Warning, "", format!("at {since}: {message}{before}; {WAS_IT_INTENDED}"))
+                let change = (Severity::Warning, WAS_IT_INTENDED);
+                let (severity, advice) = notice.basis.map_or(change, Basis::advice);
+                (severity, "", format!("at {since}: {message}{before}; {advice}"))
             }
             Some(kind) if self.is_refusing(kind) => {
                 // The message of a replayed document already says how to accept it.
@@ -190,7 +199,10 @@ impl ExchangeReason {
     }
 }
 
-fn differences(old: &PublicDocument, new: &PublicDocument) -> Vec<(FindingReason, String)> {
+pub(super) fn differences(
+    old: &PublicDocument,
+    new: &PublicDocument,
+) -> Vec<(FindingReason, String)> {
     let mut changes = Vec::new();
     if old.cluster_uuid != new.cluster_uuid {
         let message =

@@ -8,12 +8,10 @@
 mod peer;
 mod policy;
 mod service;
+mod trust;
 
 pub(crate) use peer::check_cluster_domain;
-pub use peer::{
-    ACCEPT_DOCUMENT_ANNOTATION, EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec,
-    Peer, peers,
-};
+pub use peer::{EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec, Peer, peers};
 pub use policy::{
     CallerSpec, FederationPolicySpec, LabelSelector, LabelSelectorOperator,
     LabelSelectorRequirement, PeerSelection, PolicyBody, PolicyObject, PortRef, ServiceRule,
@@ -22,9 +20,15 @@ pub use service::{
     GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject,
     ServicePortSpec, TransportProtocol,
 };
+pub use trust::{
+    ACCEPT_DOCUMENT_ANNOTATION, APPROVE_ANNOTATION, PIN_KEYS_ANNOTATION, PIN_ROOTS_ANNOTATION,
+    PIN_UUIDS_ANNOTATION, Pins, ROOT_CHANGE_ANNOTATION, RootChange, TrustPolicy,
+    is_annotation_of_fedgate,
+};
 
 use crate::finding::{Finding, ObjectRef};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A spec, with the name and the source of its object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,9 +39,9 @@ pub struct Named<T> {
     /// The file that it comes from, in files mode.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub source: Option<String>,
-    /// The annotation [`ACCEPT_DOCUMENT_ANNOTATION`], not yet checked.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub accepted_document: Option<String>,
+    /// Its annotations that are fedgate's ([`is_annotation_of_fedgate`]), not yet checked.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub annotations: BTreeMap<String, String>,
     /// The spec.
     pub spec: T,
 }
@@ -45,7 +49,7 @@ pub struct Named<T> {
 impl<T> Named<T> {
     /// Creates an object without source and annotations.
     pub fn new(name: impl Into<String>, spec: T) -> Self {
-        Self { name: name.into(), source: None, accepted_document: None, spec }
+        Self { name: name.into(), source: None, annotations: BTreeMap::new(), spec }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `IstioFederation` (`deckhouse.io/v1alpha1`): one object for each peer.
 
 use super::Named;
+use super::trust::{self, ACCEPT_DOCUMENT_ANNOTATION, TrustPolicy};
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use crate::form::{self, FormError, Step, no_such_field};
 use crate::pem_text::{self, Kind};
@@ -8,11 +9,6 @@ use fedgate_core::{Hostname, PeerName, TrustDomain};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-
-/// The annotation of an `IstioFederation` by which an operator accepts one document of the peer
-/// that is held or refused as a replay. Its value is that document's
-/// [`id`](crate::document::PrivateDocument::id), so it accepts no other document.
-pub const ACCEPT_DOCUMENT_ANNOTATION: &str = "fedgate.dev/accept-document";
 
 /// The spec of an `IstioFederation`. The kind is not ours, so unknown fields are ignored with a
 /// warning ([`Self::unknown_fields`]).
@@ -132,6 +128,8 @@ pub struct Peer {
     /// The ID of the document that its operator accepts without further checks; see
     /// [`ACCEPT_DOCUMENT_ANNOTATION`].
     pub accepted_document: Option<String>,
+    /// What its operator says about trust in it.
+    pub trust: TrustPolicy,
 }
 
 /// A metadata endpoint: an `https` URL with a host, without user, query and fragment.
@@ -218,12 +216,12 @@ impl Peer {
         let tls = parse_tls(named, &mut findings);
         match (name, trust_domain, endpoint, tls) {
             (Some(name), Some(trust_domain), Some(endpoint), Some(tls)) => {
-                let (source, accepted_document) =
-                    (named.source.clone(), parse_accepted(named, &mut findings));
-                Ok((
-                    Self { name, trust_domain, endpoint, tls, source, accepted_document },
-                    findings,
-                ))
+                let source = named.source.clone();
+                let accepted_document = parse_accepted(named, &mut findings);
+                let trust = trust::parse(named, &mut findings);
+                let peer =
+                    Self { name, trust_domain, endpoint, tls, source, accepted_document, trust };
+                Ok((peer, findings))
             }
             _ => Err(findings),
         }
@@ -346,7 +344,7 @@ fn parse_accepted(
     named: &Named<IstioFederationSpec>,
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
-    let text = named.accepted_document.as_deref()?.trim();
+    let text = named.annotations.get(ACCEPT_DOCUMENT_ANNOTATION)?.trim();
     if text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return Some(text.to_owned());
     }

@@ -29,3 +29,4 @@ mod robustness;
 mod root_rotation;
 mod snapshot;
 mod tokens;
+mod trust;

@@ -115,7 +115,8 @@ fn document_id(message: &str) -> String {
 }
 
 fn annotated(rig: &mut Rig, value: &str) {
-    rig.object("beta").accepted_document = Some(value.to_owned());
+    let annotations = &mut rig.object("beta").annotations;
+    annotations.insert(ACCEPT_DOCUMENT_ANNOTATION.to_owned(), value.to_owned());
 }
 
 #[test]

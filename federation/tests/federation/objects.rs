@@ -59,7 +59,7 @@ fn every_wrong_field_is_named() {
     let object = Named {
         name: "Beta".to_owned(),
         source: Some("manifests/beta.yaml".to_owned()),
-        accepted_document: None,
+        annotations: Default::default(),
         spec: IstioFederationSpec {
             trust_domain: "Beta.example".to_owned(),
             metadata_endpoint: "beta".to_owned(),

@@ -8,7 +8,8 @@ use fedgate_federation::bundle::Root;
 use fedgate_federation::document::Limits;
 use fedgate_federation::federate::Passthrough;
 use fedgate_federation::object::{
-    GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, PolicyObject, ServiceObject, ServicePortSpec,
+    APPROVE_ANNOTATION, GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, PIN_ROOTS_ANNOTATION,
+    PolicyObject, ROOT_CHANGE_ANNOTATION, ServiceObject, ServicePortSpec,
 };
 use fedgate_federation::{Finding, FindingReason, Severity};
 use serde_json::json;
@@ -91,6 +92,22 @@ fn clashes() -> Vec<Finding> {
     let mut document = private(2, &["192.0.2.9"], vec![]);
     document.extension.as_mut().unwrap().network = network;
     rig.absorb("beta", &document, at(1));
+    rig.federate().findings
+}
+
+/// A pin that excludes a peer, and a change that is held.
+fn trust() -> Vec<Finding> {
+    let mut rig = Rig::new();
+    rig.object("gamma")
+        .annotations
+        .insert(PIN_ROOTS_ANNOTATION.to_owned(), root().fingerprint().to_string());
+    let approve = "Approve".to_owned();
+    rig.object("beta").annotations.insert(ROOT_CHANGE_ANNOTATION.to_owned(), approve);
+    let peer = fedgate_federation::object::Peer::parse(rig.object("beta")).unwrap().0;
+    let new = public('2', b'2', "beta.example", vec![root()]).to_json();
+    rig.known("beta").absorb_public(&peer, &new, None, &Limits::default(), at(1));
+    rig.object("beta").annotations.insert("fedgate.dev/approved".to_owned(), String::new());
+    rig.object("beta").annotations.insert(APPROVE_ANNOTATION.to_owned(), String::new());
     rig.federate().findings
 }
 
@@ -178,9 +195,18 @@ fn table() -> Vec<Finding> {
 #[test]
 fn every_reason_is_produced() {
     let own = [crate::credentials::everything(), crate::gateway_pods::everything()].concat();
-    let findings =
-        [objects(), long_names(), passthrough(), clashes(), documents(), gateways(), table(), own]
-            .concat();
+    let findings = [
+        objects(),
+        long_names(),
+        passthrough(),
+        clashes(),
+        trust(),
+        documents(),
+        gateways(),
+        table(),
+        own,
+    ]
+    .concat();
     let produced: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
     let missing: Vec<_> = FindingReason::ALL
         .iter()

@@ -118,7 +118,7 @@ fn objects()
         (text(), text(), text()).prop_map(|(name, trust_domain, metadata_endpoint)| Named {
             name,
             source: None,
-            accepted_document: None,
+            annotations: Default::default(),
             spec: IstioFederationSpec { trust_domain, metadata_endpoint, ..Default::default() },
         });
     let port = (proptest::option::of(text()), any::<u16>())

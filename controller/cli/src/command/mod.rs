@@ -19,6 +19,7 @@ mod crd;
 mod explain;
 mod keygen;
 mod out;
+mod peer;
 mod run;
 mod status;
 mod table;
@@ -72,6 +73,8 @@ enum Command {
         after_help = "Examples:\n  fedgate table --context alpha\n  fedgate table --dir /etc/fedgate\n  fedgate table envoy/gateway/filter/filter.json --host web.shop.svc.beta.example"
     )]
     Table(table::TableCommand),
+    /// Decide on what a peer's operator changed
+    Peer(peer::PeerCommand),
     /// Generate the key that signs requests for metadata
     #[command(after_help = "Example:\n  fedgate keygen --out authn.key")]
     Keygen(keygen::Keygen),
@@ -159,6 +162,7 @@ impl Cli {
             Command::Check(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Table(command) => command.run(),
+            Command::Peer(command) => command.run(),
             Command::Keygen(command) => command.run(),
             Command::CopyFilter(command) => command.run(),
             Command::Uninstall(command) => command.run(),

@@ -191,6 +191,7 @@ mod tests {
         };
         PeerStatus {
             name: "beta".to_owned(),
+            source: None,
             trust_domain: "beta.example".to_owned(),
             metadata_endpoint: String::new(),
             cluster_uuid: None,
@@ -198,6 +199,7 @@ mod tests {
             ready: true,
             obstacle: None,
             roots: Vec::new(),
+            held_trust: None,
             public_confirmed: None,
             private_confirmed: None,
             granted_exports: 1,

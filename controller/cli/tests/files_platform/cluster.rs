@@ -140,11 +140,19 @@ times: {{poll: 1s}}
 
     /// Makes another cluster a peer.
     pub(crate) fn put_peer(&self, peer: &Self) {
+        self.put_annotated_peer(peer, &[]);
+    }
+
+    /// Does the same, with annotations on the peer's object.
+    pub(crate) fn put_annotated_peer(&self, peer: &Self, annotations: &[(&str, &str)]) {
+        let annotations: Vec<_> =
+            annotations.iter().map(|(name, value)| format!("{name}: \"{value}\"")).collect();
         let ca: String = peer.root_pem.lines().map(|line| format!("      {line}\n")).collect();
         let text = format!(
-            "apiVersion: deckhouse.io/v1alpha1\nkind: IstioFederation\nmetadata: {{name: {name}}}\nspec:\n  \
+            "apiVersion: deckhouse.io/v1alpha1\nkind: IstioFederation\nmetadata: {{name: {name}, annotations: {{{annotations}}}}}\nspec:\n  \
              trustDomain: {name}.example\n  metadataEndpoint: https://127.0.0.1:{port}/metadata\n  metadata:\n    ca: |\n{ca}",
             name = peer.name,
+            annotations = annotations.join(", "),
             port = peer.metadata_port,
         );
         self.put(&format!("manifests/peer-{}.yaml", peer.name), &text);

@@ -14,3 +14,4 @@ mod readable;
 mod running;
 mod settings;
 mod sources;
+mod trust;

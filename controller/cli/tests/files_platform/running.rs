@@ -166,7 +166,7 @@ fn our_new_root_reaches_the_peer_without_a_restart() {
     alpha.wait("both roots", |status| roots(status).filter(|count| *count == 2));
 }
 
-fn finding<'a>(status: &'a Value, reason: &str) -> Option<&'a Value> {
+pub(crate) fn finding<'a>(status: &'a Value, reason: &str) -> Option<&'a Value> {
     status["findings"].as_array()?.iter().find(|finding| finding["reason"] == reason)
 }
 
@@ -313,7 +313,7 @@ fn the_admin_address_has_metrics_and_probes() {
     assert!(!get(address, "/status").contains("PRIVATE"));
 }
 
-fn get(address: &str, path: &str) -> String {
+pub(crate) fn get(address: &str, path: &str) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();

@@ -34,10 +34,11 @@ pub struct Metrics {
 }
 
 /// The findings that are counted as notices.
-const NOTICES: [FindingReason; 6] = [
+const NOTICES: [FindingReason; 7] = [
     FindingReason::UuidChanged,
     FindingReason::KeyChanged,
     FindingReason::RootsChanged,
+    FindingReason::NotPinned,
     FindingReason::InvalidDocument,
     FindingReason::ReplayedDocument,
     FindingReason::HeldDocument,

@@ -39,6 +39,7 @@ pub(super) struct Poller {
 impl Poller {
     /// Asks for both documents. The knowledge records how each attempt ended.
     pub(super) async fn round(&mut self) -> RoundOutcome {
+        self.knowledge.follow(&self.peer);
         let ended = self.fetch_both().await;
         if ended == RoundOutcome::Failed {
             self.connector = None;
@@ -245,7 +246,9 @@ impl Poller {
         match absorbing.await {
             Ok((knowledge, absorbed)) => {
                 self.knowledge = knowledge;
-                let held = matches!(absorbed, Absorbed::Held(_));
+                // The rest of the document is still to come. Held trust waits for an operator, whose
+                // approval starts a round.
+                let held = kind == DocumentKind::Private && matches!(absorbed, Absorbed::Held(_));
                 if absorbed.is_taken() {
                     self.settings.metrics.taken(kind);
                 }

@@ -6,11 +6,12 @@ use fedgate_core::PeerName;
 use fedgate_engine::service_object;
 use fedgate_federation::form::FormError;
 use fedgate_federation::object::{
-    ACCEPT_DOCUMENT_ANNOTATION, FederationPolicySpec, IstioFederationSpec, Named, PeerSelection,
-    PolicyBody, PolicyObject, ServiceObject, is_dns_label, is_dns_name,
+    FederationPolicySpec, IstioFederationSpec, Named, PeerSelection, PolicyBody, PolicyObject,
+    ServiceObject, is_annotation_of_fedgate, is_dns_label, is_dns_name,
 };
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use std::collections::BTreeMap;
 
 /// An object that is valid for its kind.
 #[derive(Debug, Clone)]
@@ -222,14 +223,8 @@ impl Document<'_> {
             Kind::Federation => {
                 let spec = IstioFederationSpec::of_object(json)
                     .map_err(|error| self.node.wrong(&error))?;
-                let accepted =
-                    self.node.text(&["metadata", "annotations", ACCEPT_DOCUMENT_ANNOTATION]);
-                Object::Federation(Named {
-                    name,
-                    source,
-                    accepted_document: accepted.map(str::to_owned),
-                    spec,
-                })
+                let annotations = self.annotations()?;
+                Object::Federation(Named { name, source, annotations, spec })
             }
             Kind::Policy => {
                 let spec = FederationPolicySpec::of_object(json)
@@ -243,6 +238,32 @@ impl Document<'_> {
             }
             Kind::EndpointSlice => Object::EndpointSlice(Box::new(self.node.read()?)),
         })
+    }
+
+    /// fedgate's annotations. A value of another kind than text could be a pin that the operator
+    /// relies on, so it is not passed over.
+    fn annotations(&self) -> Result<BTreeMap<String, String>, TypeError> {
+        let path = "metadata.annotations";
+        let wrong = |line, field, expected, found: &Value| {
+            let message = format!("expected {expected}, found {}", found.found());
+            TypeError { line, field, message }
+        };
+        let entries = match self.node.get(&["metadata", "annotations"]) {
+            None | Some(Node { value: Value::Null, .. }) => return Ok(BTreeMap::new()),
+            Some(Node { value: Value::Mapping(entries), .. }) => entries,
+            Some(other) => {
+                return Err(wrong(other.line, path.to_owned(), "fields", &other.value));
+            }
+        };
+        let ours = entries.iter().filter(|entry| is_annotation_of_fedgate(&entry.key));
+        let text = |entry: &Entry| match &entry.node.value {
+            Value::String(text) => Ok((entry.key.clone(), text.clone())),
+            other => {
+                let field = format!("{path}[{}]", shown(&entry.key));
+                Err(wrong(entry.line, field, "a text (put it in quotes)", other))
+            }
+        };
+        ours.map(text).collect()
     }
 
     fn findings(&self, id: &ObjectId, json: &serde_json::Value) -> Vec<Finding> {

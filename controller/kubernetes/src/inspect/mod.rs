@@ -1,6 +1,7 @@
 //! What runs on a user's machine with the user's kubeconfig: the command line's queries to a
 //! cluster. The controller does not use this module, except in tests.
 
+pub mod approve;
 pub mod check;
 pub mod snapshot;
 pub mod uninstall;

@@ -5,7 +5,7 @@ use crate::api::fingerprint::{Fingerprint, fingerprint};
 use crate::crd::status::PeerCondition;
 use fedgate_federation::federate::{Condition, ConditionType};
 use fedgate_federation::form::FormError;
-use fedgate_federation::object::{ACCEPT_DOCUMENT_ANNOTATION, IstioFederationSpec, Named};
+use fedgate_federation::object::{IstioFederationSpec, Named, is_annotation_of_fedgate};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -63,9 +63,11 @@ pub(crate) fn is_news(before: &FederationObject, after: &FederationObject) -> bo
 
 fn spec(object: &DynamicObject) -> Result<Named<IstioFederationSpec>, Box<Finding>> {
     let name = object.name_any();
-    let accepted_document = object.annotations().get(ACCEPT_DOCUMENT_ANNOTATION).cloned();
+    // Other annotations may be large, and change for unrelated reasons.
+    let ours = object.annotations().iter().filter(|(name, _)| is_annotation_of_fedgate(name));
+    let annotations = ours.map(|(name, value)| (name.clone(), value.clone())).collect();
     match IstioFederationSpec::of_object(&object.data) {
-        Ok(spec) => Ok(Named { accepted_document, ..Named::new(name, spec) }),
+        Ok(spec) => Ok(Named { annotations, ..Named::new(name, spec) }),
         Err(error) => {
             let (object, field) = (ObjectRef::federation(name), error.field());
             Err(Box::new(Finding::error(
@@ -99,6 +101,7 @@ fn conditions(status: &Value) -> Vec<PeerCondition> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fedgate_federation::object::ACCEPT_DOCUMENT_ANNOTATION;
     use serde_json::json;
 
     fn object(value: Value) -> FederationObject {
@@ -139,7 +142,11 @@ mod tests {
             object(json!({ "metadata": metadata, "spec": spec, "status": {} }))
         };
         assert!(is_news(&before, &annotated("0123456789abcdef")));
-        assert_eq!(annotated("x").spec.unwrap().accepted_document.as_deref(), Some("x"));
+        assert_eq!(annotated("x").spec.unwrap().annotations[ACCEPT_DOCUMENT_ANNOTATION], "x");
+        let mut unrelated =
+            json!({ "metadata": { "name": "beta", "uid": "1" }, "spec": spec, "status": {} });
+        unrelated["metadata"]["annotations"] = json!({ "example.com/touched": "today" });
+        assert!(!is_news(&before, &object(unrelated)));
         let mut other = spec;
         other["trustDomain"] = "gamma.example".into();
         assert!(is_news(&before, &with(&other, json!({}))));

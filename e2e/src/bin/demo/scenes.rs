@@ -1,9 +1,10 @@
-//! The eleven scenes, in order.
+//! The twelve scenes, in order.
 
 mod attack;
 mod change;
 mod reach;
 mod trouble;
+mod trust;
 
 use crate::screen::Screen;
 use crate::stage::Stage;
@@ -76,6 +77,13 @@ pub(crate) async fn all(stage: &mut Stage, screen: &mut Screen) {
         "A broken manifest is put into beta's folder.",
         "it is named with file, field and reason; everything else goes on",
         trouble::broken_manifest(stage),
+    )
+    .await;
+    s.scene(
+        "Whoever holds gamma's metadata endpoint swaps gamma's root. beta's IstioFederation says fedgate.dev/root-change: \
+         Approve.",
+        "beta holds the new root back and goes on with the known one, until an operator approves it",
+        trust::swapped_root(stage),
     )
     .await;
 }

@@ -10,6 +10,9 @@ use fedgate_e2e::manifest::Service;
 use fedgate_e2e::metadata_proxy::MetadataProxy;
 use fedgate_e2e::run_folder::RunFolder;
 
+/// The annotation that holds changes of a peer's roots until they are approved.
+pub(crate) const APPROVE: (&str, &str) = ("fedgate.dev/root-change", "Approve");
+
 /// Everything that the scenes use.
 pub(crate) struct Stage {
     pub(crate) federation: Federation<3>,
@@ -51,7 +54,7 @@ impl Stage {
 
         let gamma_metadata = MetadataProxy::in_front_of(gamma).await?;
         alpha.put_peer(gamma, &gamma_metadata.url())?;
-        beta.put_peer(gamma, &gamma_metadata.url())?;
+        beta.put_annotated_peer(gamma, &gamma_metadata.url(), &[APPROVE])?;
 
         let roots = alpha.authority().pem() + &gamma.authority().pem();
         let server = beta.workload()?.write(run.path(), "stock-gateway")?;

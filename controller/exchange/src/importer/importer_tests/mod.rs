@@ -25,7 +25,7 @@ use fedgate_federation::{
         PublicServicePort,
     },
     knowledge::{Exchange, ExchangeReason, PeerKnowledge, Times},
-    object::{EndpointTls, MetadataEndpoint, Peer},
+    object::{EndpointTls, MetadataEndpoint, Peer, TrustPolicy},
 };
 use fedgate_process::clock::Clock;
 use jiff::Timestamp;
@@ -101,6 +101,7 @@ impl Scene {
             tls: EndpointTls::SystemAnd(vec![self.ca.der()]),
             source: None,
             accepted_document: None,
+            trust: TrustPolicy::default(),
         }
     }
 

@@ -94,9 +94,12 @@ fn line(
         ConditionType::RootsValid => roots_valid(condition),
         ConditionType::RootsAcknowledged => acknowledged(condition),
         ConditionType::Stale => stale(condition),
-        ConditionType::Held => {
-            bad("metadata-believed", "what it says is believed", condition, hint::HELD)
-        }
+        ConditionType::Held => bad(
+            "metadata-believed",
+            "what it says is believed",
+            condition,
+            hint::held(report.held_trust.is_some()),
+        ),
         ConditionType::NamesRefused => {
             bad("names", "all names that it offers are its own", condition, hint::NAMES)
         }

@@ -11,6 +11,7 @@ pub(super) const STALE: &str =
 pub(super) const EXPIRED: &str =
     "its services cannot be called until it answers again; check the lines about its metadata";
 pub(super) const HELD: &str = "the previous document stays in use; ask its operator whether the Services were withdrawn on purpose";
+pub(super) const HELD_TRUST: &str = "what is known of it stays trusted; compare the fingerprints with its operator, then see `fedgate peer approve`";
 pub(super) const NAMES: &str =
     "its other names are used; its operator should set its cluster domain to its trust domain";
 pub(super) const ROWS: &str =
@@ -20,10 +21,18 @@ pub(super) const CLOCKS: &str = "check NTP on both sides; if clocks differ by mo
 pub(super) const ACKNOWLEDGED: &str =
     "do not sign with the new root yet; this resolves itself while its controller runs";
 
+/// Hints for something that is held: new trust, or only fewer services.
+pub(super) fn held(trust: bool) -> &'static str {
+    if trust { HELD_TRUST } else { HELD }
+}
+
 /// Hints for a peer that was not accepted.
 pub(super) fn refused(condition: &Condition) -> &'static str {
     match condition.reason.as_str() {
         "SameTrustDomain" => "two IstioFederations have its trust domain; delete the wrong one",
+        "NotPinned" => {
+            "its object pins other roots, keys or UUIDs; compare them with its operator, then correct the annotations"
+        }
         "OurUuid" => {
             "its cluster has our UUID, probably because our Secret fedgate-identity was copied; its operator should delete that Secret there"
         }
@@ -134,9 +143,20 @@ mod tests {
         });
         let standings = ["SameTrustDomain", "OurUuid", "UuidTaken", "NetworkOverlap", "InvalidCa"];
         let refusals = standings.map(|reason| refused(&condition(reason, "")).to_owned());
-        let others =
-            [GATEWAY, ROOTS, STALE, EXPIRED, HELD, NAMES, ROWS, NETWORK, CLOCKS, ACKNOWLEDGED]
-                .map(str::to_owned);
+        let others = [
+            GATEWAY,
+            ROOTS,
+            STALE,
+            EXPIRED,
+            HELD,
+            HELD_TRUST,
+            NAMES,
+            ROWS,
+            NETWORK,
+            CLOCKS,
+            ACKNOWLEDGED,
+        ]
+        .map(str::to_owned);
         let hints: Vec<_> = exchanges
             .chain(refusals)
             .chain(others)
