@@ -4,8 +4,9 @@
 //! No part of fedgate is replaced by a test double. A [`federation::Federation`] is a set of
 //! clusters, each with a real controller (`fedgate run`), a real gateway Envoy and a real egress
 //! Envoy. Only the back ends and the clients are small programs of this crate. They let a test
-//! count the connections that reach a back end, and use any certificate. The exception is
-//! [`fleet`], which plays thousands of peers for load measurements.
+//! count the connections that reach a back end, and use any certificate. There are two exceptions:
+//! [`fleet`] plays thousands of peers for load measurements, and [`dkp`] plays a cluster of another
+//! product.
 
 pub mod authority;
 pub mod backend;
@@ -13,6 +14,7 @@ pub mod chart;
 pub mod client;
 pub mod cluster;
 pub mod deployed;
+pub mod dkp;
 pub mod envoy;
 pub mod federation;
 pub mod fleet;

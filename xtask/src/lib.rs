@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod conformance;
 pub mod envoy;
 pub mod fedgate;
 pub mod generate;
@@ -21,6 +22,7 @@ mod once;
 pub mod ports;
 pub mod programs;
 pub mod releases;
+mod results;
 pub mod tests;
 pub mod wasm;
 

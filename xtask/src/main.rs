@@ -4,7 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::{
-    bench, check, envoy, fedgate, generate, image, machine, native, programs, releases, tests, wasm,
+    bench, check, conformance, envoy, fedgate, generate, image, machine, native, programs,
+    releases, tests, wasm,
 };
 
 /// The project's own commands.
@@ -106,6 +107,15 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Check that docs/conformance.md says how the tests of the peer protocol ended.
+    ///
+    /// It reads the outcomes that `cargo xtask test` and `cargo xtask e2e` have left, and fails if a
+    /// test of a line has failed or has not run. xtask/src/conformance/protocol.txt names the tests.
+    Conformance {
+        /// Write the page. A failed or missing test is still a failure.
+        #[arg(long)]
+        record: bool,
+    },
     /// Check that every file is formatted.
     Fmt,
     /// Run clippy for the native target and for wasm. A warning is a failure.
@@ -199,6 +209,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::ImageFiles => shown(image::files()?),
         Command::Generate { check: true } => generate::check(),
         Command::Generate { check: false } => generate::write(),
+        Command::Conformance { record } => conformance::check(record),
         Command::Fmt => check::fmt(),
         Command::Clippy => check::clippy(),
         Command::Doc => check::doc(),

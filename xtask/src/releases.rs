@@ -1,8 +1,8 @@
 //! Runs the end-to-end tests on each release of Envoy, and records the outcome in the docs.
 
+use crate::results::pass_on;
 use crate::{envoy, root, tests};
 use anyhow::{Context, Result, ensure};
-use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -62,20 +62,6 @@ fn test(release: &envoy::Release, more: &[String]) -> Result<Outcome> {
     let printed = pass_on(stdout)?;
     let succeeded = child.wait()?.success();
     Ok(Outcome { succeeded, took: start.elapsed(), ..read(&printed) })
-}
-
-/// Prints what comes from a command, and returns it.
-fn pass_on(from: impl Read) -> Result<String> {
-    let mut printed = String::new();
-    let mut from = BufReader::new(from);
-    loop {
-        let mut line = Vec::new();
-        if from.read_until(b'\n', &mut line)? == 0 {
-            return Ok(printed);
-        }
-        std::io::stdout().write_all(&line)?;
-        printed += &String::from_utf8_lossy(&line);
-    }
 }
 
 /// Reads the output of `cargo test`, which may have run several test programs.

@@ -1,5 +1,6 @@
 //! Commands that run the project: tests, the demo, and measurements of the controller and on Istio.
 
+use crate::results::run_tests;
 use crate::{cargo, envoy, fedgate, helm, istio, kubernetes, native, network, root, run, wasm};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -27,7 +28,9 @@ const ISTIO_TESTS_AT_ONCE: &str = "2";
 pub fn workspace(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
     step("running the tests");
-    run(cargo().args(["test", "--workspace", "--no-fail-fast"]).args(more))
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(more);
+    run_tests("workspace", &mut command, more.is_empty())
 }
 
 /// A part of the end-to-end tests, which takes arguments for the tests.
@@ -74,7 +77,10 @@ pub fn end_to_end() -> Result<()> {
 pub fn on_envoy(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
     step("running the end-to-end tests on Envoy");
-    run(envoy_tests().args(more))
+    // A DKP peer does not see which filter a gateway has, so these tests run once.
+    let mut command = envoy_tests();
+    command.args(["--test", "dkp"]).args(more);
+    run_tests("envoy", &mut command, more.is_empty())
 }
 
 /// The same tests, with the filter as a dynamic module.
@@ -147,7 +153,8 @@ pub fn cost_on_istio(more: &[String]) -> Result<()> {
 
 /// Runs a test target in a network namespace. It is killed with this process.
 fn in_network(target: &str, at_once: &str, more: &[String]) -> Result<()> {
-    run(isolated_tests(target, at_once)?.args(more))
+    let mut command = isolated_tests(target, at_once)?;
+    run_tests(target, command.args(more), more.is_empty())
 }
 
 /// The command that runs a test target in a network namespace.

@@ -1,6 +1,7 @@
 use super::{definitions, yaml};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub(super) fn checked_in(name: &str) -> String {
@@ -49,6 +50,40 @@ fn the_files_can_be_read_back() {
             serde_saphyr::from_str(&yaml(&definition).unwrap()).unwrap();
         assert_eq!(read, definition);
     }
+}
+
+/// The definition of a DKP cluster: what it has is in ours, so that either can be replaced by the
+/// other.
+#[test]
+fn every_field_of_dkps_definition_is_in_ours() {
+    let dkp: CustomResourceDefinition = serde_saphyr::from_str(include_str!(
+        "../../../../e2e/tests/kubernetes/dkp-istiofederation.yaml"
+    ))
+    .unwrap();
+    let [_, ours] = definitions();
+    let named = |definition: &CustomResourceDefinition| {
+        let (spec, version) = (&definition.spec, &definition.spec.versions[0]);
+        let status = version.subresources.as_ref().is_some_and(|all| all.status.is_some());
+        json!([spec.group, spec.scope, spec.names.plural, spec.names.kind, version.name, status])
+    };
+    assert_eq!(named(&dkp), named(&ours));
+    let fields = |definition: &CustomResourceDefinition| {
+        let mut fields = BTreeMap::new();
+        walk("", &schema(definition), &mut |field, schema| {
+            fields.insert(field.to_owned(), (schema["type"].clone(), schema["default"].clone()));
+        });
+        fields
+    };
+    let own = fields(&ours);
+    assert_eq!(schema(&dkp)["properties"]["spec"]["required"].as_array().map(Vec::len), Some(2));
+    for (field, form) in fields(&dkp) {
+        assert_eq!(own.get(&field), Some(&form), "{field}");
+    }
+    let conditions = super::schema::pointer("status.conditions");
+    let key = |definition: &CustomResourceDefinition| {
+        schema(definition).pointer(&conditions).unwrap()["x-kubernetes-list-map-keys"].clone()
+    };
+    assert_eq!((key(&dkp), key(&ours)), (json!(["type"]), json!(["type"])));
 }
 
 #[test]

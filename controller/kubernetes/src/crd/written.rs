@@ -73,3 +73,46 @@ fn the_schema_keeps_every_status_field_that_is_written() {
     let kept: IstioFederationStatus = serde_json::from_value(written.clone()).unwrap();
     assert_eq!(serde_json::to_value(kept).unwrap(), written);
 }
+
+/// The names are those of DKP, whose operators and tools read them.
+#[test]
+fn the_cache_and_the_conditions_have_dkps_names() {
+    let object = json!({
+        "metadata": { "name": "beta", "uid": "1", "generation": 3 },
+        "spec": { "trustDomain": "beta.example", "metadataEndpoint": "https://beta.example/metadata" },
+    });
+    let object = keep(serde_json::from_value(object).unwrap());
+    let condition = Condition {
+        kind: ConditionType::PublicMetadataExchangeReady,
+        status: ConditionStatus::True,
+        reason: "Succeeded".to_owned(),
+        message: String::new(),
+    };
+    let known = knowledge();
+    let written = desired(&object, &[condition], Some(&known), Timestamp::UNIX_EPOCH).value;
+    let public = &known.public.as_ref().unwrap().document;
+    let cache = &written["metadataCache"];
+    let expected = json!({
+        "public": {
+            "clusterUUID": public.cluster_uuid.as_str(),
+            "authnKeyPub": public.authn_key.to_pem(),
+            "rootCA": public.roots[0].to_pem(),
+        },
+        "publicLastFetchTimestamp": "1970-01-01T00:00:00Z",
+        "private": {
+            "ingressGateways": [{ "address": "192.0.2.7", "port": 15443 }],
+            "publicServices": [{
+                "hostname": "web.shop.svc.beta.example",
+                "ports": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
+            }],
+        },
+        "privateLastFetchTimestamp": "1970-01-01T00:00:00Z",
+    });
+    assert_eq!(*cache, expected);
+    let condition = &written["conditions"][0];
+    assert_eq!(
+        (&condition["type"], &condition["status"], &condition["reason"]),
+        (&json!("PublicMetadataExchangeReady"), &json!("True"), &json!("Succeeded"))
+    );
+    assert_eq!(condition["lastTransitionTime"], "1970-01-01T00:00:00Z");
+}

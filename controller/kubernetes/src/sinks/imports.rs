@@ -172,6 +172,60 @@ mod tests {
         objects.map(|object| (object.kind, object.body["spec"].clone())).collect()
     }
 
+    /// As a DKP cluster writes it, but for the resolution: the controller has looked up the names.
+    #[test]
+    fn an_import_has_the_form_of_the_protocol() {
+        let (mut host, mut server) = (String::new(), None);
+        let objects = made(|import| {
+            host = import.service.host.to_string();
+            server = import.addresses().next();
+        });
+        let (entry, server) = (&objects[&Kind::ServiceEntry], server.unwrap());
+        assert_eq!(entry["hosts"], json!([host]));
+        assert_eq!(
+            (&entry["location"], &entry["resolution"]),
+            (&json!("MESH_INTERNAL"), &json!("STATIC"))
+        );
+        assert_eq!(entry["ports"], json!([{ "number": 80, "name": "http", "protocol": "HTTP" }]));
+        let endpoints = entry["endpoints"].as_array().unwrap();
+        assert_eq!(endpoints.len(), 1);
+        assert_eq!(endpoints[0]["address"], server.ip().to_string());
+        assert_eq!(endpoints[0]["ports"], json!({ "http": server.port() }));
+        let rule = &objects[&Kind::DestinationRule];
+        assert_eq!(rule["host"], json!(host));
+        assert_eq!(rule["trafficPolicy"]["tls"], json!({ "mode": "ISTIO_MUTUAL" }));
+    }
+
+    /// So a gateway that moves is an update, not a deletion and a creation.
+    #[test]
+    fn the_names_of_the_objects_do_not_depend_on_the_gateways() {
+        let names = |change: &dyn Fn(&mut Import)| {
+            let sample = Sample::healthy();
+            let federation = sample.snapshot().in_force.federation;
+            let mut imports: Vec<_> = federation.imports.iter().cloned().collect();
+            imports.iter_mut().for_each(change);
+            let imports = imports.into_iter().collect();
+            let written = objects(&sample.settings, &imports, &federation.bundles);
+            let name = |object: Desired| {
+                (object.kind, object.body["metadata"]["name"].clone(), object.body["spec"].clone())
+            };
+            written.map(name).collect::<Vec<_>>()
+        };
+        let move_gateway = |import: &mut Import| {
+            let mut gateways = import.gateways.to_vec();
+            gateways[0].addresses = vec!["192.0.2.99:1234".parse().unwrap()];
+            import.gateways = gateways.into();
+        };
+        let (before, after) = (names(&|_| ()), names(&move_gateway));
+        assert_ne!(before, after, "the gateway has moved");
+        let only_names = |all: Vec<(Kind, Value, Value)>| {
+            all.into_iter().map(|(kind, name, _)| (kind, name)).collect::<Vec<_>>()
+        };
+        let (before, after) = (only_names(before), only_names(after));
+        assert!(!before.is_empty() && before.iter().all(|(_, name)| name.is_string()));
+        assert_eq!(before, after);
+    }
+
     #[test]
     fn gateways_have_equal_weight_and_unreachable_ones_are_ejected() {
         let policy = &made(|_| ())[&Kind::DestinationRule]["trafficPolicy"];

@@ -305,6 +305,23 @@ mod tests {
     }
 
     #[test]
+    fn configured_addresses_take_precedence_over_the_service() {
+        let found = |flags: &[&str]| {
+            let settings = crate::settings::tests::read(flags).unwrap();
+            let mut findings = Vec::new();
+            let addresses = addresses(&settings, &Observed::default(), &mut findings);
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            (addresses, findings.iter().map(|finding| finding.reason).collect::<Vec<_>>())
+        };
+        let (listed, findings) = found(&["--advertise", "192.0.2.9:443,192.0.2.1:443"]);
+        assert_eq!(
+            (listed.join(" "), findings),
+            ("192.0.2.1:443 192.0.2.9:443".to_owned(), vec![])
+        );
+        assert_eq!(found(&[]), (vec![], vec![FindingReason::NoGatewayAddress]));
+    }
+
+    #[test]
     fn a_service_of_another_type_or_port_is_a_finding() {
         assert!(
             of(&service("ClusterIP", json!([]))).unwrap_err().contains("LoadBalancer or NodePort")
