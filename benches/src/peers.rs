@@ -151,6 +151,7 @@ fn knowledge(
         gateway_identities: Vec::new(),
         passthrough_hosts: Vec::new(),
         applied_roots: None,
+        public_tag: None,
     };
     let private = PrivateDocument {
         gateways: vec![gateway("192.0.2.2"), gateway("192.0.2.3")],

@@ -10,6 +10,7 @@
 //! | [`exporter`] | answers peers |
 //! | `lookup` | looks up the names of peers' gateways |
 //! | [`probe`] | checks whether a call to a peer would get through |
+//! | [`prefer`] | the preference to wait for a change, which both know |
 //! | [`settings`] | what an operator can set for the importer and the exporter |
 //! | `supervision` | runs the tasks of one peer, and restarts them after a panic |
 //! | `loopback` | for tests: a CA, and servers on loopback |
@@ -22,6 +23,7 @@
 #[cfg(test)]
 #[path = "../../../federation/tests/federation/advice.rs"]
 mod advice;
+mod counted;
 pub mod exporter;
 pub mod importer;
 mod lookup;
@@ -34,6 +36,7 @@ mod lookup;
 )]
 pub mod loopback;
 pub mod new_key;
+pub mod prefer;
 pub mod probe;
 #[cfg(test)]
 #[path = "../../../federation/tests/federation/readable.rs"]

@@ -12,7 +12,6 @@ use crate::settings::ControllerSettings;
 use crate::sinks::outputs::Outputs;
 use crate::sinks::table::looks_late;
 use crate::sources::{Observed, Sources, entries};
-use arc_swap::ArcSwap;
 use fedgate_core::{PeerName, Table, TableBuilder};
 use fedgate_engine::compiler::{Compiler, log_new};
 use fedgate_engine::confirmations::Confirmations;
@@ -70,7 +69,7 @@ pub(super) struct Outcomes {
     /// For the writer.
     pub newest: watch::Sender<Option<Arc<Compiled>>>,
     /// For the exporter.
-    pub published: Arc<ArcSwap<exporter::Published>>,
+    pub published: watch::Sender<Arc<exporter::Published>>,
     /// For the Lease.
     pub confirmations: Confirmations,
 }
@@ -129,7 +128,7 @@ impl Replica {
 
     /// Returns true if peers get an answer.
     pub(super) fn answers_peers(&self) -> bool {
-        self.outcomes.published.load().public.is_some()
+        self.outcomes.published.borrow().public.is_some()
     }
 
     /// Takes the result of a round with a peer; returns true if it changes anything.
@@ -267,7 +266,7 @@ impl Replica {
     ) -> Option<Timestamp> {
         if stored == Some(&federation.published) {
             self.differs_since = None;
-            self.outcomes.published.store(Arc::new(exporter::Published::of(federation)));
+            self.outcomes.published.send_replace(Arc::new(exporter::Published::of(federation)));
             return None;
         }
         let stored = stored?;
@@ -280,7 +279,7 @@ impl Replica {
         );
         self.outcomes
             .published
-            .store(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
+            .send_replace(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
         None
     }
 

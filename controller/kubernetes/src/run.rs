@@ -8,7 +8,6 @@ use crate::module::Module;
 use crate::probes::{self, Health};
 use crate::settings::ControllerSettings;
 use anyhow::Result;
-use arc_swap::ArcSwap;
 use fedgate_core::TrustDomain;
 use fedgate_engine::metrics::Metrics;
 use fedgate_exchange::exporter::{self, ExporterSettings, MetadataTls};
@@ -53,12 +52,12 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let client = client::connect().await?;
     let (metrics, own_metrics, health) =
         (Metrics::default(), OwnMetrics::default(), Health::default());
-    let published = Arc::default();
+    let published = watch::Sender::default();
     let (stop, stopped) = watch::channel(false);
     let mut servers = Tasks::default();
     serve_probes(&settings, &health, &metrics, &own_metrics, &stopped, &mut servers).await?;
     let endpoint =
-        serve_metadata(&settings, &metrics, Arc::clone(&published), &stopped, &mut servers).await?;
+        serve_metadata(&settings, &metrics, published.clone(), &stopped, &mut servers).await?;
 
     let identity = tokio::select! {
         identity = identity::obtain(&client, &settings) => identity?,
@@ -121,7 +120,7 @@ async fn serve_probes(
 async fn serve_metadata(
     settings: &ControllerSettings,
     metrics: &Metrics,
-    published: Arc<ArcSwap<exporter::Published>>,
+    published: watch::Sender<Arc<exporter::Published>>,
     stopped: &watch::Receiver<bool>,
     servers: &mut Tasks,
 ) -> Result<watch::Receiver<Credentials>> {

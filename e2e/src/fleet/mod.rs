@@ -5,6 +5,9 @@
 //! root, trust domain and Services. It is a test double: it accepts any token, and asks other
 //! clusters only when a test says so ([`Asker`]). So it is not used for tests that two real clusters
 //! can serve.
+//!
+//! Its peers let others wait for a change, like fedgate clusters, unless [`POLLED`] is set: then they
+//! are polled, like DKP clusters.
 
 mod asker;
 mod gateway;
@@ -18,7 +21,7 @@ use crate::tls_listener::TlsListener;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use gateway::Gateways;
@@ -27,9 +30,14 @@ use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// The environment variable that asks for peers that nobody can wait at.
+const POLLED: &str = "FLEET_POLLED";
 
 /// The running server for all peers. Stops when dropped.
 pub struct Fleet {
@@ -46,7 +54,12 @@ struct Shared {
     peers: Vec<Peer>,
     services: usize,
     requests: AtomicUsize,
+    /// Whether others may wait at these peers.
+    waits: bool,
 }
+
+/// The version of every public document.
+const PUBLIC_VERSION: usize = 1;
 
 /// One peer.
 struct Peer {
@@ -58,6 +71,8 @@ struct Peer {
     gateway: SocketAddr,
     /// What changes: a second gateway, at which nothing listens.
     moving: Mutex<Moving>,
+    /// The version of the private document, for those who wait for the next one.
+    version: watch::Sender<usize>,
 }
 
 /// What changes in a peer's private document.
@@ -107,7 +122,8 @@ impl Fleet {
         let authority = Authority::root("metadata root of the fleet")?;
         let listener = TlsListener::bind(&authority.sign(&metadata_leaf()?)?).await?;
         let address = listener.address();
-        let shared = Arc::new(Shared { peers, services, requests: AtomicUsize::new(0) });
+        let waits = std::env::var_os(POLLED).is_none();
+        let shared = Arc::new(Shared { peers, services, requests: AtomicUsize::new(0), waits });
         let router = Router::new()
             .route("/peers/{number}/metadata/public/public.json", get(public))
             .route("/peers/{number}/metadata/private/federation.json", get(private))
@@ -175,6 +191,7 @@ impl Fleet {
         let mut moving = peer.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let version = moving.version + 1;
         *moving = Moving { gateway: Some(address), version, served: None };
+        peer.version.send_replace(version);
         Ok(())
     }
 
@@ -204,15 +221,25 @@ impl Peer {
         });
         let id = format!("spiffe://{}/ns/fedgate/sa/gateway", trust_domain(number));
         let moving = Mutex::new(Moving { gateway: None, version: 1, served: None });
-        let peer = Self { uuid, key, public: public.to_string(), gateway, moving };
+        let version = watch::Sender::new(1);
+        let peer = Self { uuid, key, public: public.to_string(), gateway, moving, version };
         Ok((peer, authority.workload(&id)?))
+    }
+
+    /// Waits until the document differs from the one that the client has.
+    async fn wait(&self, headers: &HeaderMap, time: Duration) {
+        let mut version = self.version.subscribe();
+        let changed = version.wait_for(|version| !is_known(headers, *version));
+        let _ = timeout(time, changed).await;
     }
 
     fn private(&self, number: usize, services: usize, moving: Moving) -> String {
         let service = |service| json!({ "hostname": host(number, service), "ports": [{ "name": "http", "port": 80 }] });
         let gateway = |address: SocketAddr| json!({ "address": address.ip().to_string(), "port": address.port() });
         let second = moving.gateway.map(|address| (address, 15443).into());
+        let public_tag = PUBLIC_VERSION.to_string();
         json!({
+            "fedgate": { "sequence": moving.version, "serviceCount": services, "publicTag": public_tag },
             "ingressGateways": second.into_iter().chain([self.gateway]).map(gateway).collect::<Vec<_>>(),
             "publicServices": (0..services).map(service).collect::<Vec<Value>>(),
         })
@@ -227,7 +254,7 @@ async fn public(
 ) -> Response {
     shared.requests.fetch_add(1, Ordering::Relaxed);
     match shared.peers.get(number) {
-        Some(peer) => answer(&headers, 1, || peer.public.clone()),
+        Some(peer) => answer(&headers, PUBLIC_VERSION, || peer.public.clone()),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
@@ -244,21 +271,39 @@ async fn private(
     if !headers.contains_key(header::AUTHORIZATION) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
+    let preference = headers.get("prefer").filter(|_| shared.waits);
+    if let Some(wait) = preference.and_then(seconds) {
+        peer.wait(&headers, wait).await;
+    }
     let moving = {
         let mut moving = peer.moving.lock().unwrap_or_else(PoisonError::into_inner);
         moving.served.get_or_insert_with(Instant::now);
         *moving
     };
-    answer(&headers, moving.version, || peer.private(number, shared.services, moving))
+    let mut response =
+        answer(&headers, moving.version, || peer.private(number, shared.services, moving));
+    if let Some(preference) = preference {
+        response.headers_mut().insert("preference-applied", preference.clone());
+    }
+    response
 }
 
 fn answer(headers: &HeaderMap, version: usize, document: impl FnOnce() -> String) -> Response {
-    let known = format!("\"{version}\"");
-    let tag = [(header::ETAG, known.clone())];
-    match headers.get(header::IF_NONE_MATCH).is_some_and(|sent| *sent == *known) {
+    let tag = [(header::ETAG, format!("\"{version}\""))];
+    match is_known(headers, version) {
         true => (StatusCode::NOT_MODIFIED, tag).into_response(),
         false => (tag, document()).into_response(),
     }
+}
+
+/// Reads `wait=50` (RFC 7240).
+fn seconds(preference: &HeaderValue) -> Option<Duration> {
+    let seconds = preference.to_str().ok()?.strip_prefix("wait=")?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn is_known(headers: &HeaderMap, version: usize) -> bool {
+    headers.get(header::IF_NONE_MATCH).is_some_and(|sent| *sent == *format!("\"{version}\""))
 }
 
 fn name(number: usize) -> String {

@@ -29,7 +29,9 @@ pub use trust_id::{InvalidTrustId, TrustId};
 
 use crate::finding::Finding;
 use crate::json::read_object;
+use fedgate_core::Hex;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Path of the public document, relative to the metadata endpoint.
 pub const PUBLIC_PATH: &str = "/public/public.json";
@@ -37,6 +39,13 @@ pub const PUBLIC_PATH: &str = "/public/public.json";
 pub const SPIFFE_BUNDLE_PATH: &str = "/public/spiffe-bundle-endpoint";
 /// Path of the private document, relative to the metadata endpoint.
 pub const PRIVATE_PATH: &str = "/private/federation.json";
+
+/// Returns the entity tag (RFC 9110, section 8.8.3) that a body with this hash is served with, without
+/// its quotes: half of the hash in hexadecimal.
+pub fn entity_tag(hash: Sha256) -> String {
+    let hash = hash.finalize();
+    Hex(hash.get(..16).unwrap_or(&hash)).to_string()
+}
 
 /// How much of a peer's document is accepted. What exceeds a limit is refused, never truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use super::{Inputs, LocalCluster, TableFailure, limits};
 use crate::bundle::{Fingerprint, TrustBundle};
 use crate::document::{
     Limits, PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService,
-    SpiffeBundle,
+    SpiffeBundle, entity_tag,
 };
 use crate::finding::Finding;
 use crate::grant::PeerGrant;
@@ -182,6 +182,8 @@ fn applied_roots(bundle: &TrustBundle) -> Vec<Fingerprint> {
 /// The contents of the peers' documents, each built once: with many peers, most may see the same.
 struct Contents<'a> {
     local: &'a LocalCluster,
+    /// The entity tag of the public document.
+    public_tag: String,
     offers: &'a BTreeMap<Hostname, Offer>,
     /// The distinct lists of grants, by address.
     classes: BTreeMap<*const PeerGrant, &'a [PeerGrant]>,
@@ -203,7 +205,8 @@ impl<'a> Contents<'a> {
     fn new(local: &'a LocalCluster, offers: &'a BTreeMap<Hostname, Offer>) -> Self {
         let ports = offers.values().flat_map(|offer| &offer.ports);
         let classes = ports.map(|port| (port.grants.as_ptr(), port.grants.as_ref())).collect();
-        Self { local, offers, classes, known: BTreeMap::new() }
+        let public_tag = entity_tag(Sha256::new_with_prefix(public_document(local).to_json()));
+        Self { local, public_tag, offers, classes, known: BTreeMap::new() }
     }
 
     /// Returns the content for the peer with this index among the accepted peers.
@@ -219,7 +222,7 @@ impl<'a> Contents<'a> {
         if let Some(known) = self.known.get(&visible) {
             return known.clone();
         }
-        let document = document(self.local, self.offers, &visible);
+        let document = document(self.local, &self.public_tag, self.offers, &visible);
         let head = document.head_json();
         let content =
             Content { head: Sha256::new_with_prefix(&head), head_bytes: head.len(), document };
@@ -230,6 +233,7 @@ impl<'a> Contents<'a> {
 
 fn document(
     local: &LocalCluster,
+    public_tag: &str,
     offers: &BTreeMap<Hostname, Offer>,
     visible: &BTreeSet<*const PeerGrant>,
 ) -> PrivateDocument {
@@ -256,6 +260,7 @@ fn document(
         gateway_identities: local.gateway_identities.clone(),
         passthrough_hosts: passthrough_hosts.collect(),
         applied_roots: None,
+        public_tag: Some(public_tag.to_owned()),
     };
     PrivateDocument { gateways, services, extension: Some(extension) }
 }

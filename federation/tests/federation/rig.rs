@@ -149,6 +149,7 @@ pub(crate) fn private(
         gateway_identities: Vec::new(),
         passthrough_hosts: Vec::new(),
         applied_roots: None,
+        public_tag: None,
     };
     PrivateDocument {
         gateways: gateways.iter().map(|address| gateway(address)).collect(),

@@ -2,6 +2,7 @@
 //! and so has the whole.
 
 use super::{ExporterSettings, ServerTls, Transport, metrics::Dropped, request, slots::Slot};
+use crate::counted::Counted;
 use axum::{Router, body::Body, http::Request};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -9,7 +10,6 @@ use hyper_util::{
     server::graceful::Watcher,
     service::TowerToHyperService,
 };
-use prometheus_client::metrics::gauge::Gauge;
 use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering},
@@ -18,7 +18,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::watch,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
@@ -30,25 +30,9 @@ pub(super) struct Connection {
     /// Ends a handshake when the exporter stops. A [`Watcher`] cannot: it watches HTTP connections
     /// only, and a client in the middle of a handshake has no request to finish.
     pub(super) stop: watch::Receiver<bool>,
-    pub(super) _open: Open,
+    pub(super) _open: Counted,
     /// Shared with the requests: a valid token on one of them makes the connection a peer's.
     pub(super) slot: Arc<Slot>,
-}
-
-/// Counts as an open connection until it is dropped.
-pub(super) struct Open(Gauge);
-
-impl Open {
-    pub(super) fn new(gauge: Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl Connection {
@@ -58,11 +42,23 @@ impl Connection {
         // Answers are small and written at once, so there is nothing to wait for.
         let _ = stream.set_nodelay(true);
         let dropped = tokio::select! {
-            ended = timeout(self.settings.limits.connection_life, self.converse(stream, watcher)) => ended.err().map(|_| Dropped::Life),
+            () = self.converse(stream, watcher) => None,
+            () = self.life() => Some(Dropped::Life),
             reason = self.slot.evicted() => Some(reason),
         };
         if let Some(reason) = dropped {
             self.settings.metrics.dropped(reason);
+        }
+    }
+
+    /// Waits for the end of the connection's life. While a peer waits on it, it answers within a
+    /// limited time anyway, and then has to ask again.
+    async fn life(&self) {
+        loop {
+            sleep(self.settings.limits.connection_life).await;
+            if !self.slot.is_seated() {
+                return;
+            }
         }
     }
 
@@ -103,7 +99,8 @@ impl Connection {
         let router = TowerToHyperService::new(self.router.clone());
         let served = AtomicU32::new(0);
         let service = service_fn(|request: Request<hyper::body::Incoming>| {
-            let last = served.fetch_add(1, Ordering::Relaxed) + 1 >= limits.requests_per_connection;
+            let last = served.fetch_add(1, Ordering::Relaxed) + 1 >= limits.requests_per_connection
+                && !self.slot.is_seated();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(self.slot.clone());
             request::answer(request, &router, last, &self.settings.metrics)
@@ -121,6 +118,6 @@ impl Connection {
 }
 
 /// Waits until the exporter has to stop, or its sender is gone.
-async fn stopped(mut stop: watch::Receiver<bool>) {
+pub(super) async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

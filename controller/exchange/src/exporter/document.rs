@@ -5,7 +5,7 @@ use axum::{
     body::{Body, Bytes},
     http::HeaderValue,
 };
-use fedgate_core::Hex;
+use fedgate_federation::document;
 use hyper::body::{Frame, SizeHint};
 use sha2::{Digest, Sha256};
 use std::{
@@ -99,7 +99,7 @@ impl hyper::body::Body for Parts {
 }
 
 fn entity_tag(hash: Sha256) -> HeaderValue {
-    let tag = format!("\"{}\"", Hex(&hash.finalize()[..16]));
+    let tag = format!("\"{}\"", document::entity_tag(hash));
     // Hexadecimal digits in quotes are always a valid header value.
     HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\""))
 }

@@ -19,14 +19,19 @@ pub(crate) struct Limits {
     /// own oldest makes room. `None` behind a proxy, where all connections come from the same
     /// address.
     pub(crate) connections_per_source: Option<usize>,
+    /// Peers that may wait for a change at the same time. Each has one connection for it, which
+    /// does not count among [`Self::connections`].
+    pub(crate) waiting: usize,
+    /// The longest that a request waits for a change. Proxies often give up after a minute.
+    pub(crate) wait: Duration,
     /// The time for a TLS handshake.
     pub(crate) handshake: Duration,
     /// The time for the head of one request, including the wait for its first byte. So it limits
     /// idle connections too.
     pub(crate) request_head: Duration,
-    /// The longest life of a connection, even a busy one.
+    /// The longest life of a connection, even a busy one. One that a peer waits on may live longer.
     pub(crate) connection_life: Duration,
-    /// Requests on one connection.
+    /// Requests on one connection, unless a peer waits on it.
     pub(crate) requests_per_connection: u32,
     /// The size of one request's head in bytes, at least 8192.
     pub(crate) request_head_bytes: usize,
@@ -39,6 +44,8 @@ impl Default for Limits {
         Self {
             connections: 512,
             connections_per_source: Some(64),
+            waiting: 4096,
+            wait: Duration::from_secs(60),
             handshake: Duration::from_secs(10),
             request_head: Duration::from_secs(10),
             connection_life: Duration::from_secs(60),
@@ -50,8 +57,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Lowers the number of connections to what the process has descriptors for, less a reserve.
-    pub(super) fn within_descriptors(self) -> Self {
+    /// Lowers the numbers of connections to what the process has descriptors for, less a reserve.
+    /// The importer may need as many for the peers at which it waits.
+    pub(crate) fn within_descriptors(self) -> Self {
         self.within(getrlimit(Resource::Nofile).current)
     }
 
@@ -59,7 +67,9 @@ impl Limits {
         let Some(descriptors) = descriptors else { return self };
         let free =
             usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX);
-        Self { connections: self.connections.min(free.max(FEWEST_CONNECTIONS)), ..self }
+        let connections = self.connections.min(free.max(FEWEST_CONNECTIONS));
+        let waiting = self.waiting.min(free.saturating_sub(connections) / 2);
+        Self { connections, waiting, ..self }
     }
 }
 
@@ -72,5 +82,8 @@ mod tests {
         let with = |descriptors| Limits::default().within(descriptors).connections;
         assert_eq!((with(None), with(Some(65536)), with(Some(1024))), (512, 512, 512));
         assert_eq!((with(Some(512)), with(Some(256)), with(Some(0))), (256, 16, 16));
+        let waiting = |descriptors| Limits::default().within(descriptors).waiting;
+        assert_eq!((waiting(None), waiting(Some(65536)), waiting(Some(1024))), (4096, 4096, 128));
+        assert_eq!((waiting(Some(512)), waiting(Some(0))), (0, 0));
     }
 }

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub(crate) dropped_connections: Family<DroppedLabels, Counter>,
     /// Open connections.
     pub(crate) connections: Gauge,
+    /// Peers whose request waits for a change.
+    pub(crate) waiting: Gauge,
 }
 
 /// What a request was for, and its outcome.
@@ -78,6 +80,7 @@ impl Metrics {
             self.dropped_connections.clone(),
         );
         metrics.register("connections", "Open connections", self.connections.clone());
+        metrics.register("waiting", "Peers that wait for a change", self.waiting.clone());
     }
 
     pub(super) fn dropped(&self, reason: Dropped) {

@@ -28,6 +28,9 @@ mod settings;
 mod slots;
 mod tls;
 mod tls_files;
+mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 
 pub use document::Document;
 pub(crate) use limits::Limits;
@@ -40,12 +43,12 @@ pub use settings::{ExporterSettings, InvalidPath, MetadataPath};
 pub use tls::{ServerTls, ServerTlsError};
 pub use tls_files::MetadataTls;
 
+use crate::counted::Counted;
 use fedgate_process::words;
 use published::PeerAccess;
 
-use arc_swap::ArcSwap;
 use axum::Router;
-use connection::{Connection, Open};
+use connection::Connection;
 use hyper_util::server::graceful::GracefulShutdown;
 use slots::SlotPool;
 use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -63,11 +66,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown` is ready, then gives open connections `Limits::drain` to finish.
 ///
-/// Each request is answered from what `published` holds at that moment.
+/// Each request is answered from what `published` holds at that moment. A peer may wait until that
+/// changes.
 pub async fn serve(
     listener: TcpListener,
     settings: ExporterSettings,
-    published: Arc<ArcSwap<Published>>,
+    published: watch::Sender<Arc<Published>>,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut server = Server::new(settings, published);
@@ -88,22 +92,22 @@ struct Server {
     slots: Arc<SlotPool>,
     /// Lets open connections finish their requests.
     graceful: GracefulShutdown,
-    /// Ends handshakes.
+    /// Ends handshakes, and answers those who wait.
     stop: watch::Sender<bool>,
     connections: JoinSet<()>,
 }
 
 impl Server {
-    fn new(settings: ExporterSettings, published: Arc<ArcSwap<Published>>) -> Self {
-        let settings = Arc::new(settings);
+    fn new(settings: ExporterSettings, published: watch::Sender<Arc<Published>>) -> Self {
+        let (settings, stop) = (Arc::new(settings), watch::Sender::new(false));
         Self {
-            router: routes::router(settings.clone(), published),
+            router: routes::router(settings.clone(), published, stop.subscribe()),
             slots: SlotPool::new(
                 settings.limits.connections,
                 settings.limits.connections_per_source,
             ),
             graceful: GracefulShutdown::new(),
-            stop: watch::Sender::new(false),
+            stop,
             connections: JoinSet::new(),
             settings,
         }
@@ -130,7 +134,7 @@ impl Server {
         // Removes ended tasks, so that the set never outgrows the number of open connections.
         while self.connections.try_join_next().is_some() {}
         let connection = Connection {
-            _open: Open::new(self.settings.metrics.connections.clone()),
+            _open: Counted::new(self.settings.metrics.connections.clone()),
             settings: self.settings.clone(),
             router: self.router.clone(),
             stop: self.stop.subscribe(),

@@ -45,7 +45,7 @@ impl Scene {
 
     /// Another process serves the same.
     async fn restart(&mut self) {
-        let published = Published::clone(&self.server.published.load());
+        let published = Published::clone(&self.server.published.borrow());
         self.server = TestServer::start(
             published,
             Limits::default(),
@@ -225,7 +225,10 @@ async fn a_token_may_be_reused_only_within_a_second() {
     // A token that was good a moment ago does not make its owner a member.
     let token = scene.beta();
     assert!(scene.ask(&token).await.ends_with("for beta"));
-    scene.server.published.store(Arc::new(published(&scene.ours, &[(&scene.gamma, "for gamma")])));
+    scene
+        .server
+        .published
+        .send_replace(Arc::new(published(&scene.ours, &[(&scene.gamma, "for gamma")])));
     assert!(scene.ask(&token).await.starts_with("HTTP/1.1 401 "));
 }
 
@@ -261,7 +264,10 @@ async fn a_removed_peer_is_refused_at_once() {
     let mut scene = Scene::new().await;
     let (first, second, third) = (scene.beta(), scene.beta(), scene.fresh(&scene.gamma.clone()));
     assert!(scene.ask(&first).await.starts_with("HTTP/1.1 200 "));
-    scene.server.published.store(Arc::new(published(&scene.ours, &[(&scene.gamma, "for gamma")])));
+    scene
+        .server
+        .published
+        .send_replace(Arc::new(published(&scene.ours, &[(&scene.gamma, "for gamma")])));
     assert_eq!(scene.ask(&second).await, scene.ask_with("").await);
     assert_eq!(scene.refused_as("unknown_subject"), 1);
     assert!(scene.ask(&third).await.starts_with("HTTP/1.1 200 "));
@@ -275,7 +281,7 @@ async fn a_used_token_stays_used_after_a_new_federation() {
     scene
         .server
         .published
-        .store(Arc::new(published(&scene.ours, &[(&scene.beta, "new for beta")])));
+        .send_replace(Arc::new(published(&scene.ours, &[(&scene.beta, "new for beta")])));
     scene.clock.advance(1);
     assert!(scene.ask(&token).await.starts_with("HTTP/1.1 401 "));
     let token = scene.beta();
@@ -286,7 +292,7 @@ async fn a_used_token_stays_used_after_a_new_federation() {
 async fn without_a_federation_all_tokens_are_refused() {
     let mut scene = Scene::new().await;
     let token = scene.beta();
-    scene.server.published.store(Arc::default());
+    scene.server.published.send_replace(Arc::default());
     assert_eq!(scene.ask(&token).await, scene.ask_with("").await);
     assert_eq!(scene.refused_as("not_ready"), 1);
 }

@@ -1,31 +1,53 @@
 //! Maps paths to documents.
 
 use super::{
-    Document, ExporterSettings, Published, authorize::Authorizer, metrics::DocumentLabel,
+    Document, ExporterSettings, Published,
+    authorize::Authorizer,
+    connection::stopped,
+    metrics::DocumentLabel,
     slots::Slot,
+    waiting::{Turn, WaitingRoom},
 };
-use arc_swap::ArcSwap;
+use crate::prefer::{self, PREFER, PREFERENCE_APPLIED};
 use axum::{
     Router,
     extract::{Extension, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use fedgate_federation::document::{PRIVATE_PATH, PUBLIC_PATH, SPIFFE_BUNDLE_PATH};
-use std::sync::Arc;
+use fedgate_federation::{
+    document::{ClusterUuid, PRIVATE_PATH, PUBLIC_PATH, SPIFFE_BUNDLE_PATH},
+    key::PublicKey,
+};
+use std::{future::pending, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 /// The state shared by all handlers.
 pub(super) struct Exporter {
     pub(super) settings: Arc<ExporterSettings>,
-    pub(super) published: Arc<ArcSwap<Published>>,
+    pub(super) published: watch::Sender<Arc<Published>>,
     pub(super) authorizer: Authorizer,
+    pub(super) waiting: WaitingRoom,
+    /// Becomes true when the exporter stops.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// A peer that has shown a valid token.
+struct Reader {
+    cluster: ClusterUuid,
+    /// The key that signed the token.
+    key: PublicKey,
 }
 
 /// Routes the documents' paths. Paths are compared byte by byte, so each has exactly one spelling.
 pub(super) fn router(
     settings: Arc<ExporterSettings>,
-    published: Arc<ArcSwap<Published>>,
+    published: watch::Sender<Arc<Published>>,
+    stop: watch::Receiver<bool>,
 ) -> Router {
     let path = |suffix| format!("{}{suffix}", settings.path.as_str());
     Router::new()
@@ -35,32 +57,40 @@ pub(super) fn router(
         .fallback(nothing_here)
         .with_state(Arc::new(Exporter {
             authorizer: Authorizer::new(settings.metrics.clone(), settings.clock.now()),
+            waiting: WaitingRoom::new(settings.limits.waiting, settings.metrics.waiting.clone()),
             settings,
             published,
+            stop,
         }))
 }
 
 async fn public_document(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> Response {
-    let published = exporter.published.load();
+    let published = exporter.published();
     exporter.counted(DocumentLabel::Public, open(published.public.as_ref(), &headers))
 }
 
 async fn bundle_document(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> Response {
-    let published = exporter.published.load();
+    let published = exporter.published();
     exporter.counted(DocumentLabel::Bundle, open(published.bundle.as_ref(), &headers))
 }
 
 async fn private_document(
     State(exporter): State<Arc<Exporter>>,
     Extension(slot): Extension<Arc<Slot>>,
+    method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let published = exporter.published.load_full();
+    let published = exporter.published();
     let now = exporter.settings.clock.now();
     let response = match exporter.authorizer.authorize(&published, &headers, now) {
         Ok((cluster, peer)) => {
             slot.mark_proven(&cluster);
-            answer(&peer.document, &headers)
+            let reader = Reader { cluster, key: peer.key };
+            let wait = prefer::wait(headers.get_all(PREFER)).filter(|_| method == Method::GET);
+            match wait {
+                Some(wait) => exporter.answer_in_time(&reader, &slot, wait, &headers).await,
+                None => answer(&peer.document, &headers),
+            }
         }
         Err(_) => unauthorized(),
     };
@@ -72,6 +102,76 @@ async fn nothing_here(State(exporter): State<Arc<Exporter>>) -> Response {
 }
 
 impl Exporter {
+    fn published(&self) -> Arc<Published> {
+        self.published.borrow().clone()
+    }
+
+    /// Answers a peer that is ready to wait, once it does not have the document or its time is up.
+    /// The answer says that the preference was applied, unless there was no place for the peer or
+    /// it has sent a newer request.
+    async fn answer_in_time(
+        &self,
+        reader: &Reader,
+        slot: &Slot,
+        wait: Duration,
+        headers: &HeaderMap,
+    ) -> Response {
+        let wait = wait.min(self.settings.limits.wait);
+        let applied = match wait {
+            Duration::ZERO => self.waiting.has_place(),
+            wait => self.wait(reader, slot, wait, headers).await,
+        };
+        let published = self.published();
+        // It may have been removed meanwhile.
+        let Some(document) = document_for(&published, reader) else { return unauthorized() };
+        let mut response = answer(document, headers);
+        if applied {
+            response.headers_mut().insert(PREFERENCE_APPLIED, prefer::waiting(wait));
+        }
+        response
+    }
+
+    /// Waits until the reader's document is not the one it has, the time is up, or the exporter
+    /// stops. Returns false if the reader should not wait again soon.
+    async fn wait(
+        &self,
+        reader: &Reader,
+        slot: &Slot,
+        wait: Duration,
+        headers: &HeaderMap,
+    ) -> bool {
+        let until = Instant::now() + wait;
+        let is_peer = |cluster: &ClusterUuid| self.published.borrow().peer(cluster).is_some();
+        let Some(turn) = self.waiting.enter(&reader.cluster, is_peer) else { return false };
+        slot.take_seat(&reader.cluster);
+        let applied = tokio::select! {
+            biased;
+            () = turn.superseded() => false,
+            // The peer asks again at once, on another connection, and so reaches another replica.
+            () = stopped(self.stop.clone()) => true,
+            () = self.changed(reader, &turn, until, headers) => true,
+        };
+        turn.end();
+        applied
+    }
+
+    async fn changed(&self, reader: &Reader, turn: &Turn, until: Instant, headers: &HeaderMap) {
+        let mut published = self.published.subscribe();
+        let changed = async {
+            loop {
+                let now = published.borrow_and_update().clone();
+                if document_for(&now, reader).is_none_or(|document| !is_known(document, headers)) {
+                    return;
+                }
+                if published.changed().await.is_err() {
+                    return pending().await;
+                }
+            }
+        };
+        let _ = timeout_at(until, changed).await;
+        turn.pause().await;
+    }
+
     fn counted(&self, document: DocumentLabel, response: Response) -> Response {
         self.settings.metrics.answered(document, response.status().as_u16());
         response
@@ -88,6 +188,15 @@ fn open(document: Option<&Document>, headers: &HeaderMap) -> Response {
     }
 }
 
+/// The reader's document, if it is still a peer with the same key.
+fn document_for<'p>(published: &'p Published, reader: &Reader) -> Option<&'p Document> {
+    published.peer(&reader.cluster).filter(|peer| peer.key == reader.key).map(|peer| &peer.document)
+}
+
+fn is_known(document: &Document, headers: &HeaderMap) -> bool {
+    headers.get_all(header::IF_NONE_MATCH).iter().any(|sent| document.is_in(sent))
+}
+
 /// The answer to every client without access.
 fn unauthorized() -> Response {
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], "unauthorized\n")
@@ -99,7 +208,7 @@ fn answer(document: &Document, headers: &HeaderMap) -> Response {
     // because private documents are for one peer.
     let etag = [(header::ETAG, document.etag().clone())];
     let rules = [(header::CACHE_CONTROL, "private, no-cache")];
-    if headers.get_all(header::IF_NONE_MATCH).iter().any(|sent| document.is_in(sent)) {
+    if is_known(document, headers) {
         return (StatusCode::NOT_MODIFIED, etag, rules).into_response();
     }
     let form = [(header::CONTENT_TYPE, "application/json")];

@@ -5,14 +5,13 @@ use super::{
     ServerTls, Transport, serve,
 };
 use crate::loopback::{TestCa, read_head};
-use arc_swap::ArcSwap;
 use fedgate_process::clock::Clock;
 use jiff::Timestamp;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::oneshot,
+    sync::{oneshot, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -22,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
-    pub(crate) published: Arc<ArcSwap<Published>>,
+    pub(crate) published: watch::Sender<Arc<Published>>,
     pub(crate) metrics: Metrics,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -37,7 +36,7 @@ impl TestServer {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (published, metrics) = (Arc::new(ArcSwap::from_pointee(published)), Metrics::default());
+        let (published, metrics) = (watch::Sender::new(Arc::new(published)), Metrics::default());
         let settings = ExporterSettings {
             path: MetadataPath::default(),
             transport,
@@ -55,6 +54,11 @@ impl TestServer {
 
     pub(crate) async fn plain(limits: Limits) -> Self {
         Self::start(documents(), limits, Transport::Plain, Arc::new(|| Timestamp::UNIX_EPOCH)).await
+    }
+
+    /// Begins to stop.
+    pub(crate) fn stop(&mut self) {
+        self.stop.take();
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -188,7 +192,7 @@ async fn a_client_that_has_the_document_gets_304() {
     assert!(response.starts_with("HTTP/1.1 304 ") && response.ends_with("\r\n\r\n"), "{response}");
     assert!(response.contains(&format!("etag: {etag}\r\n")), "{response}");
     assert!(server.request(ask("\"other\"".into())).await.starts_with("HTTP/1.1 200 "));
-    server.published.store(Arc::new(Published {
+    server.published.send_replace(Arc::new(Published {
         public: Some(Document::new("{\"public\":2}")),
         ..documents()
     }));
@@ -202,7 +206,7 @@ async fn a_client_that_has_the_document_gets_304() {
 #[tokio::test]
 async fn a_document_that_is_not_ready_is_503() {
     let server = TestServer::plain(Limits::default()).await;
-    server.published.store(Arc::default());
+    server.published.send_replace(Arc::default());
     assert_eq!(server.status("GET /metadata/public/public.json").await, 503);
     assert_eq!(server.status("GET /metadata/public/spiffe-bundle-endpoint").await, 503);
 }

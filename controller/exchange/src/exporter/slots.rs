@@ -8,6 +8,9 @@
 //! - *proven*: a peer showed a valid token on this connection. They count by peer, whatever their
 //!   address.
 //!
+//! A proven connection on which its peer waits for a change has a *seat*: it counts nowhere below,
+//! and makes room for no other. Each peer has at most one seat.
+//!
 //! The last two are *trusted*. While they hold at most three quarters of the slots, strangers make
 //! room, if there are any. Otherwise a trusted connection makes room. Within a group, the source or
 //! peer with the most connections gives up its oldest one.
@@ -42,8 +45,11 @@ pub(super) struct SlotPool {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    /// In order of age, oldest first.
+    /// Connections without a seat, in order of age, oldest first.
     open: BTreeMap<u64, Occupant>,
+    seated: HashMap<u64, Occupant>,
+    /// Each peer's seated connection.
+    seats: HashMap<ClusterUuid, u64>,
     known: HashMap<ClusterUuid, VecDeque<(IpAddr, Instant)>>,
 }
 
@@ -114,20 +120,51 @@ impl Slot {
     /// Records that the peer `cluster` has shown a valid token on this connection.
     pub(super) fn mark_proven(&self, cluster: &ClusterUuid) {
         let mut state = self.pool.state();
-        let Some(occupant) = state.open.get_mut(&self.id) else { return };
-        occupant.kind = Kind::Proven(cluster.clone());
+        let Some(occupant) = state.occupant(self.id) else { return };
+        if occupant.kind != Kind::Proven(cluster.clone()) {
+            occupant.kind = Kind::Proven(cluster.clone());
+        }
         let source = occupant.source;
         state.remember(cluster, source);
+    }
+
+    /// Gives this connection the seat of `cluster`, which has proven itself on it. A connection
+    /// that had the seat before counts again.
+    pub(super) fn take_seat(&self, cluster: &ClusterUuid) {
+        self.pool.state().seat(self.id, cluster);
+    }
+
+    /// Returns true if a peer waits, or has waited, on this connection.
+    pub(super) fn is_seated(&self) -> bool {
+        self.pool.state().seated.contains_key(&self.id)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.pool.state().open.remove(&self.id);
+        let mut state = self.pool.state();
+        state.open.remove(&self.id);
+        if state.seated.remove(&self.id).is_some() {
+            let id = self.id;
+            state.seats.retain(|_, seated| *seated != id);
+        }
     }
 }
 
 impl State {
+    fn occupant(&mut self, id: u64) -> Option<&mut Occupant> {
+        self.open.get_mut(&id).or_else(|| self.seated.get_mut(&id))
+    }
+
+    fn seat(&mut self, id: u64, cluster: &ClusterUuid) {
+        let Some(occupant) = self.open.remove(&id) else { return };
+        self.seated.insert(id, occupant);
+        let before = self.seats.insert(cluster.clone(), id);
+        if let Some((id, occupant)) = before.and_then(|id| self.seated.remove_entry(&id)) {
+            self.open.insert(id, occupant);
+        }
+    }
+
     fn is_known(&self, source: IpAddr) -> bool {
         let lately = |at: &Instant| at.elapsed() < KNOWN_FOR;
         self.known.values().flatten().any(|(known, at)| *known == source && lately(at))
@@ -336,6 +373,27 @@ mod tests {
         let more = acquire_many(&pool, 3, |n| format!("203.0.{n}.5"));
         assert_eq!((left(&greedy), lost(&modest)), (5, None), "the strangers have two slots now");
         assert_eq!(left(&more), 2);
+    }
+
+    #[test]
+    fn a_seated_connection_neither_counts_nor_makes_room() {
+        let pool = SlotPool::new(4, Some(2));
+        let waits = pool.acquire(ip("192.0.2.1"));
+        waits.mark_proven(&cluster('1'));
+        waits.take_seat(&cluster('1'));
+        let same = acquire_many(&pool, 2, |_| "192.0.2.1".into());
+        assert!(waits.is_seated() && left(&same) == 2);
+        let many = acquire_many(&pool, 100, |n| format!("10.0.{n}.1"));
+        assert_eq!((lost(&waits), left(&many), left(&same)), (None, 2, 2));
+        // Its next one takes the seat, and it counts again, as the oldest of its source.
+        let next = pool.acquire(ip("192.0.2.1"));
+        next.mark_proven(&cluster('1'));
+        next.take_seat(&cluster('1'));
+        assert!(!waits.is_seated() && next.is_seated());
+        let again = acquire_many(&pool, 2, |_| "192.0.2.1".into());
+        assert_eq!((lost(&waits), lost(&next)), (Some(Dropped::SourceLimit), None));
+        drop((waits, next, again));
+        assert!(pool.state().seated.is_empty() && pool.state().seats.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //!
 //! Each round makes a new client and drops it at the end. So the two fetches of a round share a
 //! connection, and none stays idle between rounds: a peer with thousands of peers of its own could
-//! not hold that many.
+//! not hold that many. Only while the peer lets us wait for a change, the client is kept.
 //!
 //! What rounds share is a [`Connector`], which keeps TLS sessions. Resuming one costs much less than
 //! a full handshake, and proves that the endpoint is the one whose certificate was verified. So that
@@ -32,6 +32,11 @@ pub(super) const VERIFIED_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// How many TLS 1.3 tickets are kept; each resumes one connection, and a round needs one.
 const TICKETS: usize = 8;
+
+/// How soon TCP asks whether the peer is still there, and how often. A peer that vanishes while a
+/// request waits at it is noticed after 40 seconds.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// The system's root certificates, loaded once and shared by all peers. `None` if there are none.
 #[derive(Clone)]
@@ -103,6 +108,9 @@ impl Connector {
             .referer(false)
             .no_proxy()
             .connect_timeout(limits.connect)
+            .tcp_keepalive(KEEPALIVE)
+            .tcp_keepalive_interval(KEEPALIVE)
+            .tcp_keepalive_retries(KEEPALIVE_PROBES)
             .timeout(limits.fetch);
         let builder = match &self.tls {
             Some(tls) => builder.tls_backend_preconfigured(tls.clone()),

@@ -1,6 +1,7 @@
 //! One bounded GET: the client limits the time, this module the bytes.
 
 use super::{FetchFailure, failure::Refused};
+use crate::prefer::{self, PREFER, PREFERENCE_APPLIED};
 use fedgate_federation::knowledge::ClockReading;
 use fedgate_process::clock::Clock;
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
@@ -10,6 +11,7 @@ use reqwest::{
         AGE, CONTENT_ENCODING, DATE, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
     },
 };
+use std::time::Duration;
 
 /// The longest entity tag that is kept. A longer one is ignored, and the document is fetched in
 /// full each time.
@@ -27,6 +29,9 @@ pub(super) struct Get<'a> {
     pub(super) known: Option<&'a str>,
     /// The size limit of the body in bytes.
     pub(super) limit: usize,
+    /// How long the server may wait for a change before it answers; zero asks only whether it can.
+    /// `None` for a document that nobody waits for.
+    pub(super) wait: Option<Duration>,
 }
 
 /// A successful answer.
@@ -43,39 +48,62 @@ pub(super) enum Answer {
 pub(super) struct Fetched {
     pub(super) answer: Result<Answer, FetchFailure>,
     pub(super) clock: Option<ClockReading>,
+    /// True if the server can wait for a change.
+    pub(super) waits: bool,
 }
 
 pub(super) async fn get(client: &Client, get: Get<'_>, clock: &dyn Clock) -> Fetched {
-    let mut request = client.get(&get.url);
-    if let Some(token) = get.bearer {
-        request = request.bearer_auth(token);
-    }
-    let known = get.known.and_then(|etag| HeaderValue::from_str(etag).ok());
-    let may_be_known = known.is_some();
-    if let Some(etag) = known {
-        request = request.header(IF_NONE_MATCH, etag);
-    }
     let sent = clock.now();
-    match request.send().await {
-        Err(error) => Fetched { answer: Err(error.into()), clock: None },
+    match send(client, &get, None).await {
+        Err(failure) => Fetched { answer: Err(failure), clock: None, waits: false },
         Ok(response) => Fetched {
             clock: date(&response).map(|theirs| ClockReading::of_answer(theirs, sent, clock.now())),
-            answer: answer(response, may_be_known, &get).await,
+            waits: waits(&response),
+            answer: answer(response, &get).await,
         },
     }
 }
 
-async fn answer(
-    response: Response,
-    may_be_known: bool,
+/// Returns true if the server has applied the preference.
+pub(super) fn waits(response: &Response) -> bool {
+    prefer::wait(response.headers().get_all(PREFERENCE_APPLIED)).is_some()
+}
+
+/// Sends the request, and waits for the head of the answer. `timeout` replaces the client's time
+/// limit.
+pub(super) async fn send(
+    client: &Client,
     get: &Get<'_>,
-) -> Result<Answer, FetchFailure> {
+    timeout: Option<Duration>,
+) -> Result<Response, FetchFailure> {
+    let mut request = client.get(&get.url);
+    if let Some(token) = get.bearer {
+        request = request.bearer_auth(token);
+    }
+    if let Some(etag) = known_tag(get) {
+        request = request.header(IF_NONE_MATCH, etag);
+    }
+    if let Some(wait) = get.wait {
+        request = request.header(PREFER, prefer::waiting(wait));
+    }
+    if let Some(timeout) = timeout {
+        request = request.timeout(timeout);
+    }
+    Ok(request.send().await?)
+}
+
+fn known_tag(get: &Get<'_>) -> Option<HeaderValue> {
+    get.known.and_then(|etag| HeaderValue::from_str(etag).ok())
+}
+
+/// Reads the rest of the answer.
+pub(super) async fn answer(response: Response, get: &Get<'_>) -> Result<Answer, FetchFailure> {
     match response.status() {
         StatusCode::OK => {
             let etag = entity_tag(&response);
             Ok(Answer::Fresh { body: body(response, get.limit).await?, etag })
         }
-        StatusCode::NOT_MODIFIED if may_be_known => Ok(Answer::NotModified),
+        StatusCode::NOT_MODIFIED if known_tag(get).is_some() => Ok(Answer::NotModified),
         _ => Err(FetchFailure::Status(refused(response, get.bearer).await)),
     }
 }

@@ -28,6 +28,8 @@ pub struct Metrics {
     pub(crate) documents: Family<DocumentLabels, Counter>,
     /// The number of polled peers.
     pub(crate) peers: Gauge,
+    /// The number of peers at which a request waits for a change.
+    pub(crate) waiting: Gauge,
     /// Panics in peers' tasks, by task.
     pub(crate) panics: Panics,
     named: Arc<Mutex<BTreeSet<PeerName>>>,
@@ -99,6 +101,8 @@ impl Metrics {
             "How often a task of a peer ended by an error in this program, and was begun again";
         metrics.register("panics", panics, self.panics.clone());
         metrics.register("peers", "Peers that are polled", self.peers.clone());
+        let waiting = "Peers that tell of a change at once, because a request waits at them";
+        metrics.register("waiting", waiting, self.waiting.clone());
     }
 
     pub(super) fn probed(&self, reason: DataplaneReason) {

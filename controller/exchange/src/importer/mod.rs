@@ -3,8 +3,9 @@
 //! ```text
 //! follow ──► task ──► round: GET public ──► GET private ──► PeerKnowledge ──► PeerUpdate to the caller
 //!    ▲         ▲                                                  │                  │
-//!    │         └────────── wait: interval, or backoff ◄───────────┘                  │
-//!    └───────────────────────────── federate ◄────────────────────────────────────────┘
+//!    │         └── GET private again, answered at a change, ◄─────┘                  │
+//!    │             or a pause: interval, or backoff                                  │
+//!    └───────────────────────────── federate ◄───────────────────────────────────────┘
 //! ```
 //!
 //! A peer is a stranger until `fedgate_federation` has validated its documents. Until then it could
@@ -28,10 +29,13 @@ mod importer_tests;
 mod metrics;
 #[cfg(test)]
 mod pairing_tests;
+mod patience;
 mod poll_backoff;
 mod round;
 mod settings;
+mod task;
 mod token_decision;
+mod waiting;
 
 pub(crate) use client::SystemRoots;
 pub use failure::FetchFailure;
@@ -41,8 +45,8 @@ pub(crate) use metrics::ProbeLabels;
 pub(crate) use settings::FetchLimits;
 pub use settings::{Identity, ImporterSettings};
 
-use crate::lookup::{LookUps, Names, Resolving};
-use crate::probe::{Prober, Probing, Target};
+use crate::lookup::{LookUps, Names};
+use crate::probe::{Probing, Target};
 use crate::supervision::Supervision;
 use fedgate_core::PeerName;
 use fedgate_federation::{
@@ -50,20 +54,17 @@ use fedgate_federation::{
     federate::ProbeTarget,
     knowledge::{Exchange, PeerKnowledge},
     object::Peer,
-    token::TokenSource,
 };
-use poll_backoff::{PollBackoff, RoundOutcome};
 use round::Poller;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex},
 };
-use token_decision::{DecisionWatch, TokenDecisions};
+use task::PeerTask;
+use token_decision::TokenDecisions;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until},
 };
 use tracing::info;
 
@@ -78,6 +79,9 @@ pub struct PeerUpdate {
     pub changed: bool,
 }
 
+/// How many answers to requests that waited are read at once. Each may be as large as a document.
+const READING: usize = 32;
+
 /// Polls peers. Dropping it stops everything at once.
 #[derive(Debug)]
 pub struct Importer {
@@ -89,7 +93,14 @@ pub struct Importer {
 #[derive(Debug)]
 struct Shared {
     settings: Arc<ImporterSettings>,
+    /// Bounds the rounds at the same time.
     permits: Semaphore,
+    /// The same for rounds with peers that were silent the last time.
+    silent: Semaphore,
+    /// Bounds the requests that wait for a change.
+    waiting: Semaphore,
+    /// Bounds how many of their answers are read at once.
+    reading: Arc<Semaphore>,
     probing: Arc<Probing>,
     lookups: Arc<LookUps>,
     updates: mpsc::Sender<PeerUpdate>,
@@ -114,13 +125,18 @@ impl Importer {
     /// Starts without peers. Each round sends its result to `updates`; while the channel is full,
     /// peers wait.
     pub fn new(settings: ImporterSettings, updates: mpsc::Sender<PeerUpdate>) -> Self {
-        let permits = Semaphore::new(settings.limits.at_once);
+        let silent = (settings.limits.at_once / 4).max(1);
+        let permits = settings.limits.at_once.saturating_sub(silent).max(1);
+        let waiting = Semaphore::new(settings.limits.waiting);
         let probing = Arc::new(Probing::new(settings.probe.clone()));
         let lookups = Arc::new(LookUps::new(settings.lookup.clone()));
         Self {
             shared: Arc::new(Shared {
                 settings: Arc::new(settings),
-                permits,
+                permits: Semaphore::new(permits),
+                silent: Semaphore::new(silent),
+                waiting,
+                reading: Arc::new(Semaphore::new(READING)),
                 probing,
                 lookups,
                 updates,
@@ -219,93 +235,6 @@ impl PeerHandle {
             }
             differs
         });
-    }
-}
-
-/// The shortest wait before the first round with a peer that another process may just have asked.
-/// Tokens issued in the same second are identical, and the peer accepts a token only once.
-const AFTER_ANOTHER: Duration = Duration::from_secs(1);
-
-/// What one peer's task starts from, at first and after a panic.
-struct PeerTask {
-    shared: Arc<Shared>,
-    peer: Arc<Peer>,
-    /// The knowledge that was handed on last.
-    known: Mutex<PeerKnowledge>,
-    targets: watch::Receiver<Target>,
-    names: watch::Receiver<Names>,
-    decisions: watch::Sender<Arc<TokenDecisions>>,
-    supervision: Supervision,
-}
-
-impl PeerTask {
-    async fn run(self: Arc<Self>) {
-        let (shared, supervision) = (&self.shared, &self.supervision);
-        let prober =
-            Prober::start(shared.probing.clone(), self.targets.clone(), supervision.clone());
-        let resolving =
-            Resolving::start(shared.lookups.clone(), self.names.clone(), supervision.clone());
-        let poller = Poller {
-            settings: shared.settings.clone(),
-            lookups: shared.lookups.clone(),
-            peer: self.peer.clone(),
-            knowledge: self.known().clone(),
-            tokens: TokenSource::default(),
-            decisions: DecisionWatch(self.decisions.subscribe()),
-            decision: None,
-            connector: None,
-        };
-        run(&self, poller, prober, resolving).await;
-    }
-
-    fn known(&self) -> MutexGuard<'_, PeerKnowledge> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Hands on what is known now. Returns false if the receiver is gone.
-    async fn report(&self, before: &PeerKnowledge, poller: &Poller) -> bool {
-        self.known().clone_from(&poller.knowledge);
-        self.shared.report(before, poller).await
-    }
-}
-
-/// Runs rounds with one peer, until the task is aborted or the receiver is gone.
-async fn run(task: &PeerTask, mut poller: Poller, mut prober: Prober, mut resolving: Resolving) {
-    let shared = &task.shared;
-    let mut backoff = PollBackoff::new(shared.settings.poll);
-    if poller.knowledge.private.is_some() {
-        sleep(AFTER_ANOTHER.mul_f64(1.0 + fastrand::f64())).await;
-    }
-    loop {
-        let before = poller.knowledge.clone();
-        // The semaphore is never closed.
-        let permit = shared.permits.acquire().await;
-        let ended = poller.round().await;
-        drop(permit);
-        if !task.report(&before, &poller).await {
-            return;
-        }
-        let next = Instant::now() + backoff.after(ended, fastrand::f64());
-        loop {
-            tokio::select! {
-                () = sleep_until(next) => break,
-                () = poller.decision_changed(), if ended == RoundOutcome::NoToken => break,
-                probed = prober.next() => {
-                    let before = poller.knowledge.clone();
-                    poller.probed(&probed);
-                    if !task.report(&before, &poller).await {
-                        return;
-                    }
-                }
-                outcomes = resolving.next() => {
-                    let before = poller.knowledge.clone();
-                    poller.looked_up(outcomes);
-                    if !task.report(&before, &poller).await {
-                        return;
-                    }
-                }
-            }
-        }
     }
 }
 

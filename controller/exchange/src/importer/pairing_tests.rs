@@ -118,7 +118,7 @@ impl Cluster {
             now: self.clock.now(),
         });
         self.versions = federation.published.clone();
-        self.exporter.published.store(Arc::new(Published::of(&federation)));
+        self.exporter.published.send_replace(Arc::new(Published::of(&federation)));
         self.importer.follow(&federation, &self.knowledge);
         federation
     }

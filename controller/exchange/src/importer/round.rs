@@ -1,9 +1,11 @@
-//! One round with one peer: its public document and then, with a fresh token, its private one.
+//! One round with one peer: its public document and then, with a fresh token, its private one. If
+//! the peer can wait, a request for a change of the private one follows.
 
 use super::{
     FetchFailure, ImporterSettings,
     client::Connector,
     fetch::{Answer, Fetched, Get, get},
+    patience::{Pace, Patience},
     poll_backoff::RoundOutcome,
     token_decision::DecisionWatch,
 };
@@ -17,7 +19,7 @@ use fedgate_federation::{
     token::TokenSource,
 };
 use reqwest::Client;
-use std::{future::pending, sync::Arc};
+use std::{future::pending, sync::Arc, time::Duration};
 
 /// The status that a peer returns until it has our object and has read our key.
 const UNAUTHORIZED: u16 = 401;
@@ -34,6 +36,10 @@ pub(super) struct Poller {
     pub(super) decision: Option<bool>,
     /// How to connect to the peer's endpoint, from the last round.
     pub(super) connector: Option<Connector>,
+    /// The open connection, while the peer can wait.
+    pub(super) client: Option<Client>,
+    pub(super) patience: Patience,
+    pub(super) pace: Pace,
 }
 
 impl Poller {
@@ -44,7 +50,16 @@ impl Poller {
         if ended == RoundOutcome::Failed {
             self.connector = None;
         }
+        if ended != RoundOutcome::Succeeded {
+            self.client = None;
+        }
         ended
+    }
+
+    /// Returns true if nobody answered at the last attempt.
+    pub(super) fn was_silent(&self) -> bool {
+        let exchange = self.knowledge.public_exchange.as_ref();
+        exchange.is_some_and(|exchange| exchange.reason == ExchangeReason::FetchFailed)
     }
 
     async fn fetch_both(&mut self) -> RoundOutcome {
@@ -64,11 +79,20 @@ impl Poller {
         }
     }
 
-    /// A client for this round, with the TLS sessions of the last one.
+    /// A client for this round: the one that is open, or one with the TLS sessions of the last
+    /// round.
     fn client(&mut self) -> Result<Client, FetchFailure> {
+        let open = self.client.take();
+        if let Some(client) = open.filter(|_| self.connector.as_ref().is_some_and(|c| !c.is_old()))
+        {
+            return Ok(client);
+        }
         let connector = match self.connector.take().filter(|last| !last.is_old()) {
             Some(last) => last,
-            None => Connector::new(&self.peer.tls, &self.settings.roots)?,
+            None => {
+                self.patience = Patience::default();
+                Connector::new(&self.peer.tls, &self.settings.roots)?
+            }
         };
         self.connector.insert(connector).client(&self.settings.limits)
     }
@@ -88,7 +112,7 @@ impl Poller {
 
     /// Looks up names that the peer announces for the first time. Until this is done, what it
     /// announced before stays in force.
-    async fn look_up_new_names(&mut self) {
+    pub(super) async fn look_up_new_names(&mut self) {
         let names = self.knowledge.new_names();
         if !names.is_empty() {
             let outcomes = look_up_now(&self.lookups, &names).await;
@@ -97,10 +121,14 @@ impl Poller {
     }
 
     /// Waits until the decision differs from the one in this round.
-    pub(super) async fn decision_changed(&mut self) {
-        match self.knowledge.cluster_uuid() {
-            Some(claimed) => self.decisions.changed(&self.peer.name, claimed, self.decision).await,
-            None => pending().await,
+    pub(super) fn decision_changed(&self) -> impl Future<Output = ()> + use<> {
+        let (mut decisions, decision) = (self.decisions.clone(), self.decision);
+        let (peer, claimed) = (self.peer.clone(), self.knowledge.cluster_uuid().cloned());
+        async move {
+            match claimed {
+                Some(claimed) => decisions.changed(&peer.name, &claimed, decision).await,
+                None => pending().await,
+            }
         }
     }
 
@@ -120,6 +148,7 @@ impl Poller {
             bearer: None,
             known: self.knowledge.etag(DocumentKind::Public),
             limit: self.settings.limits.public_bytes,
+            wait: None,
         };
         let fetched = get(client, get_public, &*self.settings.clock).await;
         match self.read_clock(fetched) {
@@ -180,8 +209,10 @@ impl Poller {
             bearer: Some(&token),
             known: self.knowledge.etag(kind),
             limit: self.settings.documents.body_bytes,
+            wait: Some(Duration::ZERO),
         };
         let fetched = get(client, get_private, &*self.settings.clock).await;
+        self.client = fetched.waits.then(|| client.clone());
         match self.read_clock(fetched) {
             Ok(answer) => match self.take(kind, answer).await {
                 true => RoundOutcome::Succeeded,
@@ -218,7 +249,7 @@ impl Poller {
     }
 
     /// Merges an answer into the knowledge. Returns true if the document is good.
-    async fn take(&mut self, kind: DocumentKind, answer: Answer) -> bool {
+    pub(super) async fn take(&mut self, kind: DocumentKind, answer: Answer) -> bool {
         let now = self.settings.clock.now();
         let Answer::Fresh { body, etag } = answer else {
             self.knowledge.record_not_modified(kind, now);

@@ -2,6 +2,7 @@
 
 use super::{Metrics, SystemRoots};
 use crate::{
+    exporter,
     lookup::LookUpSettings,
     probe::{ProbeIdentity, ProbeSettings},
     settings::Intervals,
@@ -50,7 +51,11 @@ impl ImporterSettings {
         let Intervals { poll, probe, timeout, knowledge } = intervals;
         Self {
             poll,
-            limits: FetchLimits { fetch: timeout, ..FetchLimits::default() },
+            limits: FetchLimits {
+                fetch: timeout,
+                waiting: exporter::Limits::default().within_descriptors().waiting,
+                ..FetchLimits::default()
+            },
             probe: ProbeSettings {
                 interval: probe,
                 identity: certificate,
@@ -88,6 +93,8 @@ pub(crate) struct FetchLimits {
     pub(crate) public_bytes: usize,
     /// How many peers are asked at once. Others wait, first come, first served.
     pub(crate) at_once: usize,
+    /// At how many peers a request may wait for a change.
+    pub(crate) waiting: usize,
 }
 
 impl Default for FetchLimits {
@@ -98,6 +105,7 @@ impl Default for FetchLimits {
             // 16 roots of 16 KiB each, in base64.
             public_bytes: 512 * 1024,
             at_once: 64,
+            waiting: 4096,
         }
     }
 }

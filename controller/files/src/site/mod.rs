@@ -18,7 +18,7 @@ use crate::own;
 use crate::settings::{Settings, restart_needed};
 use crate::sinks::{self, Deployment};
 use crate::state::StateFolder;
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use fedgate_core::{PeerName, ServiceName, Table, TableBuilder};
 use fedgate_engine::compiler::Compiler;
 use fedgate_engine::in_force::InForce;
@@ -38,6 +38,7 @@ use outputs::table_of_gateway;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The controller's memory and its sinks.
 pub(crate) struct Site {
@@ -62,7 +63,7 @@ pub(crate) struct Site {
     known_envoys: KnownEnvoys,
     capacity: Option<Capacity>,
     in_force: Arc<ArcSwapOption<InForce>>,
-    published: Arc<ArcSwap<exporter::Published>>,
+    published: watch::Sender<Arc<exporter::Published>>,
     /// What is known of the two Envoys.
     observed: Observed,
 }
@@ -116,7 +117,7 @@ impl Site {
             capacity: None,
             endpoints: Endpoints::new(),
             in_force: Arc::default(),
-            published: Arc::default(),
+            published: watch::Sender::default(),
             observed: Observed::default(),
             settings,
             state,
@@ -130,8 +131,8 @@ impl Site {
     }
 
     /// What the exporter serves.
-    pub(crate) fn published(&self) -> Arc<ArcSwap<exporter::Published>> {
-        Arc::clone(&self.published)
+    pub(crate) fn published(&self) -> watch::Sender<Arc<exporter::Published>> {
+        self.published.clone()
     }
 
     /// What is known of the peers.

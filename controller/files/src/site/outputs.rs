@@ -26,7 +26,7 @@ impl Site {
         let is_written = self.write(federation, &egress, capacity, findings);
         let is_kept = self.keep_versions(federation, findings);
         if is_written && is_kept {
-            self.published.store(Arc::new(exporter::Published::of(federation)));
+            self.published.send_replace(Arc::new(exporter::Published::of(federation)));
         }
         egress
     }

@@ -16,7 +16,6 @@ use crate::sinks::outputs::Outputs;
 use crate::sinks::{events, writer::Writer};
 use crate::sources::{Sources, Wakes};
 use anyhow::Result;
-use arc_swap::ArcSwap;
 use fedgate_engine::confirmations::Confirmations;
 use fedgate_engine::metrics::Metrics;
 use fedgate_exchange::exporter;
@@ -40,7 +39,7 @@ pub(crate) struct Parts {
     /// The filter that ships with this program; `None` if the operator provides it.
     pub(crate) module: Option<Module>,
     /// What the exporter serves.
-    pub(crate) published: Arc<ArcSwap<exporter::Published>>,
+    pub(crate) published: watch::Sender<Arc<exporter::Published>>,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) own_metrics: OwnMetrics,
@@ -118,7 +117,7 @@ impl ReplicaLoop {
             newest: compiled.clone(),
             changed: Arc::clone(&wakes.outputs),
             compile: Arc::clone(&wakes.inputs),
-            published: Arc::clone(&published),
+            published: published.clone(),
             events,
             metrics: own_metrics.clone(),
             client,

@@ -20,7 +20,6 @@ use crate::settings::tests::read as flags;
 use crate::sinks::gateway::TABLE;
 use crate::sinks::table::InObject;
 use crate::sources::memory::STATE;
-use arc_swap::ArcSwap;
 use fedgate_core::{Options, Table, TableBuilder, write_configuration};
 use fedgate_engine::metrics::Metrics;
 use fedgate_exchange::exporter::Published;
@@ -172,7 +171,7 @@ impl Site {
             identity: self.identity.clone(),
             endpoint: watch::channel(Credentials::default()).1,
             module: None,
-            published: Arc::default(),
+            published: watch::Sender::default(),
             health: Health::default(),
             metrics: Metrics::default(),
             own_metrics: OwnMetrics::default(),
@@ -185,7 +184,7 @@ impl Site {
 
     fn start_of(parts: Parts) -> Running {
         let (health, published, metrics) =
-            (parts.health.clone(), Arc::clone(&parts.published), parts.metrics.clone());
+            (parts.health.clone(), parts.published.clone(), parts.metrics.clone());
         let (mut replica, election) = ReplicaLoop::start(parts).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
@@ -222,7 +221,7 @@ fn replace_configuration(json: &mut Value, configuration: &str) {
 struct Running {
     metrics: Metrics,
     health: Health,
-    published: Arc<ArcSwap<Published>>,
+    published: watch::Sender<Arc<Published>>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -245,7 +244,7 @@ impl Running {
     /// The tag of the public document that it serves.
     fn serves(&self) -> Option<String> {
         self.published
-            .load()
+            .borrow()
             .public
             .as_ref()
             .map(|document| document.etag().to_str().unwrap().to_owned())

@@ -36,7 +36,6 @@ use crate::sinks::gateway::table_object;
 use crate::sources::federation::FederationObject;
 use crate::sources::memory::ClusterRecord;
 use crate::sources::pod::GatewayPod;
-use arc_swap::ArcSwap;
 use fedgate_engine::in_force::InForce;
 use fedgate_envoy::FilterKind;
 use fedgate_exchange::exporter;
@@ -80,7 +79,7 @@ pub(crate) struct Writer {
     /// Notifies the replica that it has to compile again.
     pub compile: Arc<Notify>,
     /// What the exporter serves.
-    pub published: Arc<ArcSwap<exporter::Published>>,
+    pub published: watch::Sender<Arc<exporter::Published>>,
     /// The queue of Events.
     pub events: Events,
     /// The metrics.
@@ -315,7 +314,7 @@ impl Writer {
         if remembered.served.ptr_eq(&Arc::downgrade(compiled)) || !self.is_as(state) {
             return;
         }
-        self.published.store(Arc::new(exporter::Published::of(&compiled.in_force.federation)));
+        self.published.send_replace(Arc::new(exporter::Published::of(&compiled.in_force.federation)));
         remembered.served = Arc::downgrade(compiled);
     }
 

@@ -13,6 +13,9 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::collections::BTreeSet;
 
+/// The longest entity tag of a public document, in bytes.
+const MAX_TAG: usize = 128;
+
 /// Rows are parsed one by one, so that a bad row does not affect the others.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +69,8 @@ struct ReadExtension {
     passthrough_hosts: Vec<String>,
     #[serde(default)]
     applied_roots: Option<Vec<String>>,
+    #[serde(default)]
+    public_tag: Option<String>,
 }
 
 /// See [`PrivateDocument::parse`].
@@ -281,6 +286,10 @@ impl Reader<'_> {
             ));
             return None;
         }
+        if read.public_tag.as_ref().is_some_and(|tag| tag.len() > MAX_TAG) {
+            self.refuse_extension(format!("publicTag has more than {MAX_TAG} bytes"));
+            return None;
+        }
         let ReadExtension {
             sequence,
             service_count,
@@ -288,6 +297,7 @@ impl Reader<'_> {
             gateway_identities,
             passthrough_hosts,
             applied_roots,
+            public_tag,
         } = read;
         Some(PrivateExtension {
             sequence,
@@ -296,6 +306,7 @@ impl Reader<'_> {
             passthrough_hosts: self.hosts(&passthrough_hosts),
             gateway_identities: self.identities(&gateway_identities),
             applied_roots: applied_roots.map(|roots| self.fingerprints(&roots)),
+            public_tag,
         })
     }
 

@@ -115,8 +115,13 @@ async fn the_entity_tag_is_sent_back_and_304_is_accepted() {
     };
     let client = client(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots());
     let clock = TestClock::new();
-    let again =
-        |known| Get { url: server.url("/x"), bearer: None, known: Some(known), limit: LIMIT };
+    let again = |known| Get {
+        url: server.url("/x"),
+        bearer: None,
+        known: Some(known),
+        limit: LIMIT,
+        wait: None,
+    };
     assert_eq!(get(&client, again(&etag), &clock).await.answer, Ok(Answer::NotModified));
     assert!(matches!(get(&client, again("\"8\""), &clock).await.answer, Ok(Answer::Fresh { .. })));
 }

@@ -56,8 +56,12 @@ async fn fetched_with(
     clock: &TestClock,
 ) -> Fetched {
     let client = client(tls, roots);
-    get(&client, Get { url: server.url("/x"), bearer: None, known: None, limit: LIMIT }, clock)
-        .await
+    get(
+        &client,
+        Get { url: server.url("/x"), bearer: None, known: None, limit: LIMIT, wait: None },
+        clock,
+    )
+    .await
 }
 
 async fn fetch(server: &Server, ca: &TestCa) -> Result<Answer, FetchFailure> {

@@ -2,6 +2,7 @@
 
 mod peers;
 mod rounds;
+mod waiting;
 
 use super::{
     FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots,

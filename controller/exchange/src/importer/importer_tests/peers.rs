@@ -122,7 +122,7 @@ async fn a_changed_peer_is_polled_at_once_and_an_unchanged_one_is_not() {
 #[tokio::test]
 async fn concurrent_rounds_are_limited_and_all_peers_get_their_turn() {
     let limits =
-        FetchLimits { at_once: 2, connect: Duration::from_millis(100), ..FetchLimits::default() };
+        FetchLimits { at_once: 4, connect: Duration::from_millis(100), ..FetchLimits::default() };
     let mut scene = Scene::with(NEVER, limits);
     let (slow, _, most) = silent().await;
     let names: Vec<_> = (0..7).map(|n| format!("slow-{n}")).collect();
@@ -134,5 +134,6 @@ async fn concurrent_rounds_are_limited_and_all_peers_get_their_turn() {
         assert_eq!(reasons(&update), (FetchFailed, FetchFailed));
         failed.insert(update.peer);
     }
-    assert_eq!(most.load(Ordering::SeqCst), 2);
+    // One of the four is for those that were silent before.
+    assert!((3..=4).contains(&most.load(Ordering::SeqCst)), "{most:?}");
 }

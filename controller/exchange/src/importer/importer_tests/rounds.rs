@@ -31,7 +31,7 @@ async fn both_documents_are_fetched_and_a_change_is_noticed() {
     );
 
     beta.services.insert(0, "api");
-    server.published.store(Arc::new(beta.published(Some(&scene.identity))));
+    server.published.send_replace(Arc::new(beta.published(Some(&scene.identity))));
     let changed = async {
         loop {
             let update = scene.next().await;
@@ -53,13 +53,13 @@ async fn pairing_is_reported_until_the_peer_accepts_the_token() {
     let mut scene = Scene::new(Duration::from_millis(20));
     let beta = TestCluster::new("beta", &["web"]);
     let server = scene.exporter(&beta).await;
-    server.published.store(Arc::new(beta.published(None)));
+    server.published.send_replace(Arc::new(beta.published(None)));
     scene.poll(&[scene.peer("beta", server.address)]);
     let update = scene.next().await;
     assert_eq!(reasons(&update), (Succeeded, NonOkResponse));
     let message = &update.knowledge.private_exchange.as_ref().unwrap().message;
     assert!(message.starts_with("401: ") && message.contains("IstioFederation"), "{message}");
-    server.published.store(Arc::new(beta.published(Some(&scene.identity))));
+    server.published.send_replace(Arc::new(beta.published(Some(&scene.identity))));
     let update = scene.until("beta", (Succeeded, Succeeded)).await;
     assert!(update.changed && update.knowledge.private.is_some());
 }
@@ -80,7 +80,7 @@ async fn knowledge_is_kept_when_a_peer_fails() {
     for (body, reason) in bodies {
         server
             .published
-            .store(Arc::new(Published { public: body.map(Document::new), ..good.clone() }));
+            .send_replace(Arc::new(Published { public: body.map(Document::new), ..good.clone() }));
         let update = scene.until("beta", (reason, Succeeded)).await;
         assert!(update.changed);
         assert_eq!(
@@ -98,7 +98,7 @@ async fn knowledge_is_kept_when_a_peer_fails() {
 async fn without_a_public_document_the_private_one_is_not_fetched() {
     let mut scene = Scene::new(NEVER);
     let server = scene.exporter(&TestCluster::new("beta", &[])).await;
-    server.published.store(Arc::default());
+    server.published.send_replace(Arc::default());
     scene.poll(&[scene.peer("beta", server.address)]);
     assert_eq!(reasons(&scene.next().await), (NonOkResponse, AwaitingPublic));
     assert_eq!(answered(&server, DocumentLabel::Private, 401), 0);
@@ -139,7 +139,7 @@ async fn no_token_is_sent_for_a_changed_uuid_before_it_is_checked() {
     scene.until("gamma", (Succeeded, Succeeded)).await;
     let own = gamma.identity.cluster_uuid.clone();
     gamma.identity.cluster_uuid = identity().cluster_uuid;
-    server.published.store(Arc::new(gamma.published(Some(&scene.identity))));
+    server.published.send_replace(Arc::new(gamma.published(Some(&scene.identity))));
     let update = scene.until("gamma", (Succeeded, AwaitingPublic)).await;
     assert_ne!(update.knowledge.cluster_uuid(), Some(&own));
     assert!(update.knowledge.notices.iter().any(|notice| notice.reason.word() == "uuid_changed"));

@@ -124,10 +124,10 @@ async fn a_former_leader_waits_for_the_next_leader_anew() {
         Election::new(&client, NAMESPACE, "b".to_owned(), confirmations.clone());
     let (updates, _learned) = mpsc::channel(1);
     let asking = (importer_settings(&settings, &site.identity, &Metrics::default()), updates);
-    let published = Arc::<ArcSwap<Published>>::default();
+    let published = watch::Sender::<Arc<Published>>::default();
     let outcomes = Outcomes {
         newest: watch::Sender::new(None),
-        published: Arc::clone(&published),
+        published: published.clone(),
         confirmations,
     };
     let (endpoint, presented) = (watch::channel(Credentials::default()).1, watch::channel(None).1);
@@ -154,10 +154,10 @@ async fn a_former_leader_waits_for_the_next_leader_anew() {
     election.abort();
     until(|| !leadership.leads()).await;
     assert_eq!(replica.compile(at(60)), Some(at(65)), "as long as for any leader");
-    assert!(published.load().public.is_none());
+    assert!(published.borrow().public.is_none());
     replica.compile(at(65));
     assert!(
-        published.load().public.is_some() && !site.table().is_null(),
+        published.borrow().public.is_some() && !site.table().is_null(),
         "it is set up differently"
     );
 }
