@@ -277,9 +277,9 @@ impl Replica {
         tracing::warn!(
             "this replica publishes something else than the leader; give all replicas the same flags"
         );
-        self.outcomes
-            .published
-            .send_replace(Arc::new(exporter::Published::of(&under_versions_of(federation, stored))));
+        self.outcomes.published.send_replace(Arc::new(exporter::Published::of(
+            &under_versions_of(federation, stored),
+        )));
         None
     }
 

@@ -81,11 +81,16 @@ fn render(federation: &Federation) -> String {
     out
 }
 
-/// Removes the fingerprints, because roots are made at run time.
+/// Removes what depends on the roots, which are made at run time.
 fn without_fingerprints(json: &str) -> String {
-    let (first, others) = json.split_once("sha256:").unwrap();
-    let others =
-        others.split("sha256:").map(|part| format!("sha256:...{}", part.get(64..).unwrap()));
+    let json = without(json, "sha256:", 64);
+    without(&json, "\"publicTag\":\"", 32)
+}
+
+/// Removes so many bytes after each `mark`.
+fn without(json: &str, mark: &str, bytes: usize) -> String {
+    let (first, others) = json.split_once(mark).unwrap();
+    let others = others.split(mark).map(|part| format!("{mark}...{}", part.get(bytes..).unwrap()));
     others.fold(first.to_owned(), |all, part| all + &part)
 }
 

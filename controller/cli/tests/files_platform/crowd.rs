@@ -1,7 +1,6 @@
 //! Many peers at once: changes that arrive together are compiled together.
 
 use crate::cluster::Cluster;
-use arc_swap::ArcSwap;
 use fedgate_core::{Hostname, ServicePort};
 use fedgate_exchange::exporter::{
     self, Access, Document, ExporterSettings, MetadataPath, Metrics, Published, ServerTls,
@@ -20,6 +19,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 const PEERS: usize = 300;
 /// Far more than needed, even on a busy machine.
@@ -66,7 +66,7 @@ async fn serve(number: usize, tls: &Arc<ServerTls>, root: &Root) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let (path, tls) = (MetadataPath::default(), Some(Arc::clone(tls)));
     let settings = ExporterSettings::new(path, tls, Metrics::default());
-    let published = Arc::new(ArcSwap::from_pointee(published(number, root)));
+    let published = watch::Sender::new(Arc::new(published(number, root)));
     #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
     tokio::spawn(exporter::serve(listener, settings, published, std::future::pending()));
     address

@@ -10,7 +10,13 @@ fn row<'a>(status: &'a Value, list: &str, field: &str, value: &str) -> Option<&'
 
 /// Two clusters that know each other; beta exports `web`.
 pub(crate) fn pair() -> (Cluster, Cluster) {
+    pair_with("times: {poll: 1s}")
+}
+
+/// Two clusters of which alpha has these times.
+pub(crate) fn pair_with(times: &str) -> (Cluster, Cluster) {
     let (mut alpha, mut beta) = (Cluster::new("alpha"), Cluster::new("beta"));
+    alpha.put("fedgate.yaml", &alpha.settings().replace("times: {poll: 1s}", times));
     alpha.put_peer(&beta);
     beta.put_peer(&alpha);
     beta.put_service("web");

@@ -1,7 +1,7 @@
 //! One client's connection: a handshake, a few requests, and the end. Each step has a time limit,
 //! and so has the whole.
 
-use super::{ExporterSettings, ServerTls, Transport, metrics::Dropped, request, slots::Slot};
+use super::{ExporterSettings, Transport, metrics::Dropped, request, slots::Slot, tls::Started};
 use crate::counted::Counted;
 use axum::{Router, body::Body, http::Request};
 use hyper::{server::conn::http1, service::service_fn};
@@ -20,7 +20,7 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::debug;
 
 /// An accepted connection with its slot, which it frees when it ends.
@@ -64,17 +64,22 @@ impl Connection {
 
     async fn converse(&self, stream: TcpStream, watcher: Watcher) {
         match &self.settings.transport {
-            Transport::Plain => self.answer(stream, watcher).await,
+            Transport::Plain => self.answer(stream, watcher, Started::default()).await,
             Transport::Tls(tls) => {
-                if let Some(stream) = self.handshake(tls, stream).await {
-                    self.answer(stream, watcher).await;
+                let (acceptor, started) = tls.start();
+                if let Some(stream) = self.handshake(&acceptor, stream).await {
+                    self.answer(stream, watcher, started).await;
                 }
             }
         }
     }
 
-    async fn handshake(&self, tls: &ServerTls, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        let handshake = timeout(self.settings.limits.handshake, tls.acceptor().accept(stream));
+    async fn handshake(
+        &self,
+        acceptor: &TlsAcceptor,
+        stream: TcpStream,
+    ) -> Option<TlsStream<TcpStream>> {
+        let handshake = timeout(self.settings.limits.handshake, acceptor.accept(stream));
         let done = tokio::select! {
             done = handshake => done,
             () = stopped(self.stop.clone()) => return None,
@@ -94,16 +99,22 @@ impl Connection {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
         watcher: Watcher,
+        started: Started,
     ) {
         let limits = &self.settings.limits;
         let router = TowerToHyperService::new(self.router.clone());
         let served = AtomicU32::new(0);
         let service = service_fn(|request: Request<hyper::body::Incoming>| {
-            let last = served.fetch_add(1, Ordering::Relaxed) + 1 >= limits.requests_per_connection
-                && !self.slot.is_seated();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(self.slot.clone());
-            request::answer(request, &router, last, &self.settings.metrics)
+            request.extensions_mut().insert(started.clone());
+            let count = served.fetch_add(1, Ordering::Relaxed) + 1;
+            let (slot, started) = (self.slot.clone(), started.clone());
+            let is_last = move || {
+                let has_more = count < limits.requests_per_connection || slot.is_seated();
+                !has_more || started.is_replaced()
+            };
+            request::answer(request, &router, is_last, &self.settings.metrics)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

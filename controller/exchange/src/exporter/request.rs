@@ -11,11 +11,11 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 
-/// Answers one request. After the `last` one, the connection closes.
+/// Answers one request. The connection closes after that if it is the last one.
 pub(super) async fn answer(
     request: Request<Body>,
     router: &TowerToHyperService<Router>,
-    last: bool,
+    is_last: impl Fn() -> bool,
     metrics: &Metrics,
 ) -> Result<Response<Body>, Infallible> {
     if let Some(mut refused) = refuse(&request) {
@@ -25,7 +25,7 @@ pub(super) async fn answer(
         return Ok(refused);
     }
     let mut response = router.call(request).await?;
-    if last {
+    if is_last() {
         close(&mut response);
     }
     Ok(response)

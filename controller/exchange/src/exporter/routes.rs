@@ -6,6 +6,7 @@ use super::{
     connection::stopped,
     metrics::DocumentLabel,
     slots::Slot,
+    tls::Started,
     waiting::{Turn, WaitingRoom},
 };
 use crate::prefer::{self, PREFER, PREFERENCE_APPLIED};
@@ -41,6 +42,8 @@ struct Reader {
     cluster: ClusterUuid,
     /// The key that signed the token.
     key: PublicKey,
+    slot: Arc<Slot>,
+    started: Started,
 }
 
 /// Routes the documents' paths. Paths are compared byte by byte, so each has exactly one spelling.
@@ -77,6 +80,7 @@ async fn bundle_document(State(exporter): State<Arc<Exporter>>, headers: HeaderM
 async fn private_document(
     State(exporter): State<Arc<Exporter>>,
     Extension(slot): Extension<Arc<Slot>>,
+    Extension(started): Extension<Started>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
@@ -85,10 +89,10 @@ async fn private_document(
     let response = match exporter.authorizer.authorize(&published, &headers, now) {
         Ok((cluster, peer)) => {
             slot.mark_proven(&cluster);
-            let reader = Reader { cluster, key: peer.key };
+            let reader = Reader { cluster, key: peer.key, slot, started };
             let wait = prefer::wait(headers.get_all(PREFER)).filter(|_| method == Method::GET);
             match wait {
-                Some(wait) => exporter.answer_in_time(&reader, &slot, wait, &headers).await,
+                Some(wait) => exporter.answer_in_time(&reader, wait, &headers).await,
                 None => answer(&peer.document, &headers),
             }
         }
@@ -112,14 +116,13 @@ impl Exporter {
     async fn answer_in_time(
         &self,
         reader: &Reader,
-        slot: &Slot,
         wait: Duration,
         headers: &HeaderMap,
     ) -> Response {
         let wait = wait.min(self.settings.limits.wait);
         let applied = match wait {
             Duration::ZERO => self.waiting.has_place(),
-            wait => self.wait(reader, slot, wait, headers).await,
+            wait => self.wait(reader, wait, headers).await,
         };
         let published = self.published();
         // It may have been removed meanwhile.
@@ -131,24 +134,20 @@ impl Exporter {
         response
     }
 
-    /// Waits until the reader's document is not the one it has, the time is up, or the exporter
-    /// stops. Returns false if the reader should not wait again soon.
-    async fn wait(
-        &self,
-        reader: &Reader,
-        slot: &Slot,
-        wait: Duration,
-        headers: &HeaderMap,
-    ) -> bool {
+    /// Waits until the reader's document is not the one it has, the time is up, or the connection
+    /// has to end. Returns false if the reader should not wait again soon.
+    async fn wait(&self, reader: &Reader, wait: Duration, headers: &HeaderMap) -> bool {
         let until = Instant::now() + wait;
         let is_peer = |cluster: &ClusterUuid| self.published.borrow().peer(cluster).is_some();
         let Some(turn) = self.waiting.enter(&reader.cluster, is_peer) else { return false };
-        slot.take_seat(&reader.cluster);
+        reader.slot.take_seat(&reader.cluster);
         let applied = tokio::select! {
             biased;
             () = turn.superseded() => false,
             // The peer asks again at once, on another connection, and so reaches another replica.
             () = stopped(self.stop.clone()) => true,
+            // It asks again at once, and verifies the new certificate.
+            () = reader.started.clone().replaced() => true,
             () = self.changed(reader, &turn, until, headers) => true,
         };
         turn.end();

@@ -1,6 +1,5 @@
 //! The exporter's certificate, which can be replaced while it serves.
 
-use arc_swap::ArcSwap;
 use fedgate_federation::credentials::keys_match;
 use rustls::{
     ServerConfig,
@@ -10,10 +9,42 @@ use rustls::{
         pem::{self, PemObject},
     },
 };
-use std::sync::Arc;
+use sha2::{Digest, Sha256};
+use std::{future::pending, sync::Arc};
+use tokio::sync::watch;
 
-/// The HTTPS server's certificate and key. Open connections keep the ones they started with.
-pub struct ServerTls(ArcSwap<ServerConfig>);
+/// The HTTPS server's certificate and key. An open connection keeps the ones it started with, and
+/// ends with its next answer after they were replaced.
+pub struct ServerTls(watch::Sender<Served>);
+
+/// What is served.
+#[derive(Clone)]
+struct Served {
+    config: Arc<ServerConfig>,
+    /// SHA-256 of the two PEM texts.
+    digest: [u8; 32],
+}
+
+/// The certificate that a connection started with. The default is that of a connection without one.
+#[derive(Clone, Default)]
+pub(super) struct Started(Option<watch::Receiver<Served>>);
+
+impl Started {
+    /// Waits until the certificate is replaced.
+    pub(super) async fn replaced(mut self) {
+        if let Some(served) = &mut self.0
+            && served.changed().await.is_ok()
+        {
+            return;
+        }
+        pending().await
+    }
+
+    /// Returns true if the certificate has been replaced.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.0.as_ref().is_some_and(|served| served.has_changed().unwrap_or_default())
+    }
+}
 
 /// Why a certificate and key cannot be used. The message quotes neither.
 #[derive(Debug, thiserror::Error)]
@@ -44,20 +75,31 @@ impl ServerTls {
     /// # Errors
     /// What is wrong with them.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, ServerTlsError> {
-        Ok(Self(ArcSwap::new(read(chain, key)?)))
+        Ok(Self(watch::Sender::new(read(chain, key)?)))
     }
 
-    /// Uses another certificate and key from the next connection on.
+    /// Uses another certificate and key from the next connection on. Does nothing if they are the
+    /// same.
     ///
     /// # Errors
     /// What is wrong with them. The previous ones then stay in use.
     pub fn replace(&self, chain: &[u8], key: &[u8]) -> Result<(), ServerTlsError> {
-        self.0.store(read(chain, key)?);
+        if self.0.borrow().digest != digest(chain, key) {
+            self.0.send_replace(read(chain, key)?);
+        }
         Ok(())
     }
 
+    /// What accepts the next connection, and notices when it is no longer current.
+    pub(super) fn start(&self) -> (tokio_rustls::TlsAcceptor, Started) {
+        let mut served = self.0.subscribe();
+        let config = served.borrow_and_update().config.clone();
+        (config.into(), Started(Some(served)))
+    }
+
+    #[cfg(any(test, feature = "test-support"))]
     pub(crate) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
-        self.0.load_full().into()
+        self.start().0
     }
 }
 
@@ -67,7 +109,14 @@ impl std::fmt::Debug for ServerTls {
     }
 }
 
-fn read(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServerTlsError> {
+fn digest(chain: &[u8], key: &[u8]) -> [u8; 32] {
+    // Hashed one by one, so that no byte can move from one text to the other.
+    let both = [chain, key].map(Sha256::digest);
+    Sha256::digest(both.concat()).into()
+}
+
+fn read(chain: &[u8], key: &[u8]) -> Result<Served, ServerTlsError> {
+    let digest = digest(chain, key);
     let matches = keys_match(chain, key);
     let certificates = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|_| unreadable(&matches))?;
@@ -92,7 +141,7 @@ fn read(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServerTlsError> {
     // tickets, so it is verified by every peer's next connection.
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(unusable)?;
     config.send_tls13_tickets = 1;
-    Ok(Arc::new(config))
+    Ok(Served { config: Arc::new(config), digest })
 }
 
 /// The error for a chain that cannot be read.
@@ -115,6 +164,7 @@ fn found(error: &pem::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
 
     fn pair() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -125,7 +175,13 @@ mod tests {
     fn a_certificate_and_key_can_be_replaced() {
         let ((chain, key), (chain2, key2)) = (pair(), pair());
         let tls = ServerTls::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+        let (_, started) = tls.start();
+        // The same pair again changes nothing, so that sessions and connections go on.
+        tls.replace(chain.as_bytes(), key.as_bytes()).unwrap();
+        assert!(!started.is_replaced() && started.clone().replaced().now_or_never().is_none());
         tls.replace(chain2.as_bytes(), key2.as_bytes()).unwrap();
+        assert!(started.is_replaced() && started.replaced().now_or_never().is_some());
+        assert!(!tls.start().1.is_replaced());
         assert!(matches!(
             tls.replace(chain.as_bytes(), key2.as_bytes()),
             Err(ServerTlsError::Mismatch)

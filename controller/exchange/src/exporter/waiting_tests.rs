@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     importer::Identity,
-    loopback::{TestClock, identity},
+    loopback::{TestCa, TestClock, identity},
 };
 use fedgate_federation::token::TokenSource;
 use fedgate_process::clock::Clock;
@@ -273,4 +273,32 @@ async fn a_thousand_waiting_peers_learn_of_a_change_within_200_ms() {
     // An unoptimized build on a busy machine gets more time for the other 900.
     assert!(times[99] < Duration::from_millis(200), "{:?}", times[99]);
     assert!(times[999] < Duration::from_secs(2), "{:?}", times[999]);
+}
+
+/// A connection would keep the certificate that it started with.
+#[tokio::test]
+async fn a_new_certificate_ends_a_wait_and_its_connection() {
+    let (ours, beta, clock, ca) = (identity(), identity(), TestClock::new(), TestCa::new());
+    let tls = ca.leaf().tls();
+    let first = published(&ours, std::slice::from_ref(&beta), "one");
+    let (transport, server_clock) = (Transport::Tls(tls.clone()), Arc::new(clock.clone()));
+    let server = TestServer::start(first, Limits::default(), transport, server_clock).await;
+    let mut scene =
+        Scene { server, clock, ours, peers: vec![beta], tokens: vec![TokenSource::default()] };
+    let etag = Document::new("one").etag().clone();
+    let root = reqwest::Certificate::from_der(&ca.der()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap();
+    let request = client
+        .get(format!("https://{}/metadata/private/federation.json", scene.server.address))
+        .bearer_auth(scene.token(0))
+        .header("if-none-match", etag)
+        .header("prefer", "wait=50");
+    let answer = tokio::spawn(request.send());
+    scene.waiting(1).await;
+    let new = ca.leaf();
+    tls.replace(new.chain.as_bytes(), new.key.as_bytes()).unwrap();
+    let answer = timeout(DEADLINE, answer).await.expect("an answer").unwrap().unwrap();
+    let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap());
+    assert_eq!((answer.status().as_u16(), header("connection")), (304, Some("close")));
+    assert_eq!(header("preference-applied"), Some("wait=50"));
 }

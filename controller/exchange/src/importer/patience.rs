@@ -1,5 +1,6 @@
 //! How long to wait at a peer, and how soon to ask it again.
 
+use fedgate_federation::knowledge::Times;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,16 +19,16 @@ pub(super) struct Patience {
     failures: u32,
 }
 
-impl Default for Patience {
-    fn default() -> Self {
-        Self { wait: LONGEST, failures: 0 }
-    }
-}
-
 impl Patience {
-    /// The next wait; `None` if waiting does not work.
+    /// Waits so that knowledge that is confirmed by each answer is never stale.
+    pub(super) fn new(times: &Times) -> Self {
+        Self { wait: LONGEST.min(times.stale_after / 2), failures: 0 }
+    }
+
+    /// The next wait, of at least a second; `None` if waiting does not work.
     pub(super) fn wait(&self) -> Option<Duration> {
-        (self.failures < FAILURES).then_some(self.wait)
+        let wait = Some(self.wait).filter(|wait| *wait >= Duration::from_secs(1));
+        wait.filter(|_| self.failures < FAILURES)
     }
 
     /// Records that a request was answered.
@@ -40,7 +41,7 @@ impl Patience {
     pub(super) fn failed(&mut self, waited: Duration) {
         self.failures += 1;
         if waited >= SHORTEST {
-            self.wait = (waited / 2).clamp(SHORTEST, self.wait);
+            self.wait = (waited / 2).max(SHORTEST).min(self.wait);
         }
     }
 }
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn patience_adapts_to_a_proxy_that_gives_up() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(&Times::default());
         assert_eq!(seconds(&patience), Some(50));
         patience.failed(Duration::from_secs(15));
         assert_eq!(seconds(&patience), Some(7));
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn after_three_failures_in_a_row_a_peer_is_polled() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(&Times::default());
         patience.failed(Duration::ZERO);
         patience.failed(Duration::ZERO);
         patience.answered();
@@ -110,6 +111,18 @@ mod tests {
         assert!(patience.wait().is_some());
         patience.failed(Duration::ZERO);
         assert_eq!(patience.wait(), None);
+    }
+
+    #[test]
+    fn knowledge_does_not_become_stale_during_a_wait() {
+        let after = |seconds| {
+            let stale_after = Duration::from_secs(seconds);
+            self::seconds(&Patience::new(&Times { stale_after, ..Times::default() }))
+        };
+        assert_eq!(
+            (after(300), after(60), after(4), after(1)),
+            (Some(50), Some(30), Some(2), None)
+        );
     }
 
     #[tokio::test(start_paused = true)]

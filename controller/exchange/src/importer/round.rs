@@ -90,7 +90,7 @@ impl Poller {
         let connector = match self.connector.take().filter(|last| !last.is_old()) {
             Some(last) => last,
             None => {
-                self.patience = Patience::default();
+                self.patience = Patience::new(&self.settings.times);
                 Connector::new(&self.peer.tls, &self.settings.roots)?
             }
         };

@@ -3,6 +3,7 @@
 
 use super::{
     Shared,
+    patience::{Pace, Patience},
     poll_backoff::{PollBackoff, RoundOutcome},
     round::Poller,
     token_decision::{DecisionWatch, TokenDecisions},
@@ -54,8 +55,8 @@ impl PeerTask {
             decision: None,
             connector: None,
             client: None,
-            patience: Default::default(),
-            pace: Default::default(),
+            patience: Patience::new(&shared.settings.times),
+            pace: Pace::default(),
         };
         let prober =
             Prober::start(shared.probing.clone(), self.targets.clone(), supervision.clone());

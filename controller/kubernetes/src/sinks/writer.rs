@@ -314,7 +314,8 @@ impl Writer {
         if remembered.served.ptr_eq(&Arc::downgrade(compiled)) || !self.is_as(state) {
             return;
         }
-        self.published.send_replace(Arc::new(exporter::Published::of(&compiled.in_force.federation)));
+        self.published
+            .send_replace(Arc::new(exporter::Published::of(&compiled.in_force.federation)));
         remembered.served = Arc::downgrade(compiled);
     }
 
