@@ -51,7 +51,7 @@ pub(crate) async fn all(stage: &mut Stage, screen: &mut Screen) {
     .await;
     s.scene(
         "catalog in beta gets the export label. Nobody touches alpha.",
-        "alpha reaches it within 3 s",
+        "alpha reaches it within 1 s",
         change::label(stage),
     )
     .await;

@@ -8,7 +8,7 @@ use fedgate_e2e::wait;
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) async fn label(stage: &mut Stage) -> Result<String> {
-    const LIMIT: Duration = Duration::from_secs(3);
+    const LIMIT: Duration = Duration::from_secs(1);
     let client = Client::new(Some(&stage.workloads[0]))?;
     let ([alpha, beta, _], catalog) = (&stage.federation.clusters, &mut stage.catalog);
     catalog.refuses(&client, beta).await.context("before the label")?;
