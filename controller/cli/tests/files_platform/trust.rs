@@ -24,6 +24,9 @@ fn held(status: &Value) -> Option<String> {
 /// alpha approves beta's changes, and has beta's root.
 fn approving() -> (Cluster, Cluster) {
     let (mut alpha, mut beta) = (Cluster::new("alpha"), Cluster::new("beta"));
+    // So beta is asked every two seconds, also while it can wait.
+    let times = "times: {poll: 1s, staleAfter: 4s}";
+    alpha.put("fedgate.yaml", &alpha.settings().replace("times: {poll: 1s}", times));
     alpha.put_annotated_peer(&beta, &[APPROVE]);
     beta.put_peer(&alpha);
     beta.put_service("web");
