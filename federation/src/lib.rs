@@ -10,6 +10,7 @@
 //! | [`object`] | the operator's objects, as adapters hand them over |
 //! | [`document`] | the documents that clusters exchange: parsed with limits, written as DKP reads them |
 //! | [`key`], [`token`] | authentication of peers that fetch a private document |
+//! | [`header`] | values of HTTP header fields that strangers send |
 //! | [`bundle`] | roots, and the bundle map for Envoy |
 //! | [`credentials`] | this cluster's own certificates, and their faults |
 //! | [`knowledge`] | what is known of one peer, and how it changes |
@@ -31,6 +32,7 @@ pub mod federate;
 mod finding;
 pub mod form;
 pub mod grant;
+pub mod header;
 mod json;
 pub mod key;
 pub mod knowledge;

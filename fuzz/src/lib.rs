@@ -4,11 +4,13 @@
 //! The targets are plain functions, so `tests/smoke.rs` can run them on a stable compiler;
 //! `fuzz_targets` passes them to libFuzzer.
 
+mod header;
 mod names;
 mod peer;
 mod seeds;
 mod table;
 
+pub use header::{authorization, date, entity_tag, if_none_match, prefer, quoted};
 pub use names::{sni, spiffe_id};
 pub use peer::{certificate, private_document, public_document, spiffe_bundle, token};
 pub use seeds::seeds;
@@ -18,7 +20,7 @@ pub use table::{configuration, decision, sealed_table, table};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 17] = [
     ("table", table),
     ("sealed_table", sealed_table),
     ("decision", decision),
@@ -30,4 +32,10 @@ pub const TARGETS: [Target; 11] = [
     ("spiffe_bundle", spiffe_bundle),
     ("certificate", certificate),
     ("token", token),
+    ("authorization", authorization),
+    ("if_none_match", if_none_match),
+    ("prefer", prefer),
+    ("entity_tag", entity_tag),
+    ("date", date),
+    ("quoted", quoted),
 ];

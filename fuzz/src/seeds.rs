@@ -31,9 +31,18 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             vec![SpiffeBundle { sequence: 1, roots: vec![root(), root()] }.to_json()]
         }
         "certificate" => vec![root().der().to_vec()],
-        "token" => vec![
-            sign(&key(), &uuid(ALPHA_UUID), &uuid(BETA_UUID), now()).expect("a token").into_bytes(),
-        ],
+        "token" => vec![token().into_bytes()],
+        "authorization" => vec![format!("Bearer {}", token()).into_bytes()],
+        "if_none_match" => text(&["\"44136fa3\"", "W/\"x\", \"44136fa3\" ,\"y\"", "*"]),
+        "prefer" => text(&["wait=50", "respond-async, wait=\"10\";x=1 , handling=lenient"]),
+        "entity_tag" => text(&["\"44136fa3\"", "W/\"1\""]),
+        "date" => text(&["Thu, 01 Jan 2026 00:00:00 GMT", "Thursday, 01-Jan-26 00:00:00 GMT"]),
+        "quoted" => text(&[
+            "120",
+            "Thu, 01 Jan 2026 00:00:00 GMT",
+            "https://beta.example/",
+            "\u{202e}x\u{7}",
+        ]),
         _ => Vec::new(),
     }
 }
@@ -47,6 +56,10 @@ const PRIVATE: &str = r#"{
 
 const PRIVATE_OF_DKP: &str =
     r#"{"ingressGateways": [{"address": "192.0.2.1", "port": 15443}], "publicServices": null}"#;
+
+fn token() -> String {
+    sign(&key(), &uuid(ALPHA_UUID), &uuid(BETA_UUID), now()).expect("a token")
+}
 
 fn public_document() -> Vec<u8> {
     let extension = None;

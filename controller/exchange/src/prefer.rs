@@ -5,6 +5,7 @@
 //! `Preference-Applied`; any other one answers at once.
 
 use axum::http::{HeaderName, HeaderValue};
+use fedgate_federation::header::wait as read_wait;
 use std::time::Duration;
 
 /// The request header.
@@ -12,29 +13,10 @@ pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// The response header.
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// The most bytes of a header value that are read.
-const MAX_BYTES: usize = 256;
-
 /// Reads the preference `wait` from the values of one of the two headers. `None` if there is none
 /// that is a number of seconds. The first one counts (RFC 7240, section 2).
 pub fn wait<'v>(values: impl IntoIterator<Item = &'v HeaderValue>) -> Option<Duration> {
-    let texts = values.into_iter().filter(|value| value.len() <= MAX_BYTES);
-    let mut preferences = texts.filter_map(|value| value.to_str().ok()).flat_map(|s| s.split(','));
-    preferences.find_map(wait_of)?
-}
-
-/// The outer `None` if this is another preference.
-fn wait_of(preference: &str) -> Option<Option<Duration>> {
-    // What follows a semicolon are parameters, of which `wait` has none.
-    let preference = preference.split(';').next()?;
-    let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
-    if !name.trim().eq_ignore_ascii_case("wait") {
-        return None;
-    }
-    let value = value.trim();
-    let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-    let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
-    Some(value.parse().ok().filter(|_| is_number).map(Duration::from_secs))
+    read_wait(values.into_iter().map(HeaderValue::as_bytes))
 }
 
 /// Writes the preference, in whole seconds.
@@ -46,6 +28,7 @@ pub(crate) fn waiting(time: Duration) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fedgate_federation::header::MAX_PREFERENCES;
 
     fn read(values: &[&str]) -> Option<u64> {
         let values: Vec<_> =
@@ -70,7 +53,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_wait() {
-        let long = format!("{}wait=1", " ".repeat(MAX_BYTES));
+        let long = format!("{}wait=1", " ".repeat(MAX_PREFERENCES));
         for values in [
             &[][..],
             &[""],

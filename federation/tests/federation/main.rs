@@ -10,6 +10,7 @@ mod gateway_pods;
 mod gateways;
 mod grants;
 mod grants_twin;
+mod headers;
 mod health;
 mod keys;
 mod knowledge;

@@ -8,6 +8,7 @@ use super::{Metrics, PeerAccess, Published, metrics::TokenLabels};
 use axum::http::{HeaderMap, header};
 use fedgate_federation::{
     document::ClusterUuid,
+    header::bearer as bearer_in,
     token::{DEFAULT_LEEWAY, ReplayCache, TokenError, VerifiedToken, verify},
 };
 use jiff::Timestamp;
@@ -163,6 +164,5 @@ fn check<'p>(
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_matches(' '))
+    bearer_in(value.as_bytes())
 }

@@ -5,7 +5,7 @@ use axum::{
     body::{Body, Bytes},
     http::HeaderValue,
 };
-use fedgate_federation::document;
+use fedgate_federation::{document, header::holds_tag};
 use hyper::body::{Frame, SizeHint};
 use sha2::{Digest, Sha256};
 use std::{
@@ -67,9 +67,7 @@ impl Document {
     /// Returns true if a client that sent this `If-None-Match` already has the document (RFC 9110
     /// section 13.1.2, weak comparison).
     pub(super) fn is_in(&self, if_none_match: &HeaderValue) -> bool {
-        let tags = if_none_match.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        tags.map(|tag| tag.strip_prefix(b"W/").unwrap_or(tag))
-            .any(|tag| tag == b"*" || tag == self.etag.as_bytes())
+        holds_tag(if_none_match.as_bytes(), self.etag.as_bytes())
     }
 }
 

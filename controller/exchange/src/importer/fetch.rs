@@ -2,9 +2,9 @@
 
 use super::{FetchFailure, failure::Refused};
 use crate::prefer::{self, PREFER, PREFERENCE_APPLIED};
-use fedgate_federation::knowledge::ClockReading;
+use fedgate_federation::{header, knowledge::ClockReading};
 use fedgate_process::clock::Clock;
-use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
+use jiff::Timestamp;
 use reqwest::{
     Client, Response, StatusCode,
     header::{
@@ -12,10 +12,6 @@ use reqwest::{
     },
 };
 use std::time::Duration;
-
-/// The longest entity tag that is kept. A longer one is ignored, and the document is fetched in
-/// full each time.
-const MAX_ETAG: usize = 256;
 
 /// How many bytes to read of a body that explains why there is no document.
 const EXPLANATION: usize = 2048;
@@ -173,12 +169,11 @@ fn date(response: &Response) -> Option<Timestamp> {
     if response.headers().contains_key(AGE) {
         return None;
     }
-    DateTimeParser::new().parse_timestamp(response.headers().get(DATE)?.as_bytes()).ok()
+    header::date(response.headers().get(DATE)?.as_bytes())
 }
 
 fn entity_tag(response: &Response) -> Option<String> {
-    let etag = response.headers().get(ETAG)?.to_str().ok()?;
-    (etag.len() <= MAX_ETAG).then(|| etag.to_owned())
+    header::entity_tag(response.headers().get(ETAG)?.as_bytes()).map(str::to_owned)
 }
 
 async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, FetchFailure> {
