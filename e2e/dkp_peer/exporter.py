@@ -33,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         config = self.peer.config()
         seen = {
+            "at": time.time(),
             "method": self.command,
             "path": self.path,
             "version": self.request_version,

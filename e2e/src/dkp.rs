@@ -306,8 +306,8 @@ impl DkpPeer {
 pub struct DkpState(pub Value);
 
 impl DkpState {
-    /// The requests for a document, in order: `method`, `path`, `version`, `headers`, `status`, and
-    /// `token` or `refused`.
+    /// The requests for a document, in order: `at` (in seconds), `method`, `path`, `version`,
+    /// `headers`, `status`, and `token` or `refused`.
     pub fn requests(&self, suffix: &str) -> Vec<&Value> {
         let all = self.0["requests"].as_array().map(Vec::as_slice).unwrap_or_default();
         let of_it =

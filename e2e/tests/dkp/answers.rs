@@ -211,7 +211,7 @@ fn a_cluster_that_only_consumes_publishes_its_gateway() {
 fn gateways_are_listed_in_order() {
     scenario("dkp-gateway-order", async |run: &RunFolder| {
         let mixed = Mixed::start(run, async |alpha, _| {
-            let addresses = ["192.0.2.9:15443", "192.0.2.1:15444", "192.0.2.1:443"];
+            let addresses = ["192.0.2.1:15444", "192.0.2.9:15443", "192.0.2.1:443"];
             alpha.settings().advertise =
                 addresses.iter().filter_map(|address| address.parse().ok()).collect();
             alpha.write_settings()

@@ -100,6 +100,27 @@ fn an_exporter_without_entity_tags_is_asked_in_full() {
     });
 }
 
+/// A request of ours says that it may wait for a change (`Prefer`). A DKP exporter does not know that
+/// and answers at once. Then it is not asked to wait, and asked again at the configured pace.
+#[test]
+fn an_exporter_that_cannot_wait_is_polled_at_the_configured_pace() {
+    scenario("dkp-prefer", async |run: &RunFolder| {
+        let mixed = Mixed::paired(run).await?;
+        let before = mixed.delta.state().await?.requests(PRIVATE).len();
+        let state = mixed.delta.wait_asked(PRIVATE, 200, 6).await?;
+        let requests = &state.requests(PRIVATE)[before..];
+        for request in requests {
+            ensure!(header(request, "prefer") == Some("wait=0"), "{request}");
+        }
+        let times: Vec<_> = requests.iter().filter_map(|request| request["at"].as_f64()).collect();
+        let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        // The interval is 1 s, with a jitter of a tenth.
+        let is_pace = |pause: &f64| (0.8..3.0).contains(pause);
+        ensure!(pauses.len() >= 5 && pauses.iter().all(is_pace), "{pauses:?}");
+        Ok(())
+    });
+}
+
 #[test]
 fn exactly_one_trailing_slash_of_the_endpoint_is_stripped() {
     scenario("dkp-slashes", async |run: &RunFolder| {
