@@ -11,6 +11,7 @@
 //! | `lookup` | looks up the names of peers' gateways |
 //! | [`probe`] | checks whether a call to a peer would get through |
 //! | [`prefer`] | the preference to wait for a change, which both know |
+//! | `counted` | counts what is open in a gauge |
 //! | [`settings`] | what an operator can set for the importer and the exporter |
 //! | `supervision` | runs the tasks of one peer, and restarts them after a panic |
 //! | `loopback` | for tests: a CA, and servers on loopback |
