@@ -12,6 +12,7 @@
 //! | [`probe`] | checks whether a call to a peer would get through |
 //! | [`prefer`] | the preference to wait for a change, which both know |
 //! | `counted` | counts what is open in a gauge |
+//! | [`proxy`] | the HTTP proxy through which peers are asked |
 //! | [`settings`] | what an operator can set for the importer and the exporter |
 //! | `supervision` | runs the tasks of one peer, and restarts them after a panic |
 //! | `loopback` | for tests: a CA, and servers on loopback |
@@ -39,6 +40,7 @@ pub mod loopback;
 pub mod new_key;
 pub mod prefer;
 pub mod probe;
+pub mod proxy;
 #[cfg(test)]
 #[path = "../../../federation/tests/federation/readable.rs"]
 mod readable;

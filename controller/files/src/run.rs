@@ -216,7 +216,8 @@ fn importer_settings(
         cluster_uuid: local.cluster.cluster_uuid.clone(),
         key: local.key.clone(),
     };
-    ImporterSettings::new(settings.times, identity, certificate, metrics.importer.clone())
+    let metrics = metrics.importer.clone();
+    ImporterSettings::new(settings.times, identity, certificate, metrics, &settings.peers)
 }
 
 #[cfg(test)]

@@ -193,5 +193,6 @@ fn importer_settings(
     };
     // Only the gateways and sidecars have a certificate that a probe could show.
     let certificate = ProbeIdentity::default();
-    ImporterSettings::new(settings.intervals(), own, certificate, metrics.importer.clone())
+    let (intervals, metrics) = (settings.intervals(), metrics.importer.clone());
+    ImporterSettings::new(intervals, own, certificate, metrics, &settings.proxies())
 }

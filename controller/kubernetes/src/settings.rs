@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use fedgate_core::TrustDomain;
 use fedgate_envoy::FilterKind;
 use fedgate_exchange::exporter::MetadataPath;
+use fedgate_exchange::proxy::{ProxyAddress, ProxySettings};
 use fedgate_exchange::settings::{Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network, WorkloadIdentity};
 use fedgate_federation::knowledge::Times;
@@ -12,6 +13,7 @@ use fedgate_process::filter_module::default_path;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +39,9 @@ pub struct ControllerSettings {
     /// What peers fetch
     #[command(flatten)]
     pub metadata: MetadataSettings,
+    /// How peers are asked
+    #[command(flatten)]
+    pub peers: PeerSettings,
     /// Intervals and time limits
     #[command(flatten)]
     pub times: TimeSettings,
@@ -270,6 +275,17 @@ pub struct MetadataSettings {
     pub roots_configmap: String,
 }
 
+/// How peers' metadata endpoints are reached.
+#[derive(Debug, Clone, Args)]
+pub struct PeerSettings {
+    /// The HTTP proxy that leads to peers' metadata endpoints [default: that of HTTPS_PROXY]
+    #[arg(long, env = "FEDGATE_PROXY", value_name = "URL", value_parser = proxy, hide_env_values = true)]
+    pub proxy: Option<ProxyAddress>,
+    /// The hosts that are reached without it: names, addresses or CIDRs [default: those of NO_PROXY]
+    #[arg(long, env = "FEDGATE_NO_PROXY", value_name = "HOST,…", value_delimiter = ',')]
+    pub no_proxy: Vec<String>,
+}
+
 /// Intervals and time limits.
 #[derive(Debug, Clone, Args)]
 pub struct TimeSettings {
@@ -357,6 +373,9 @@ impl ControllerSettings {
                 "--staleness-limit ({staleness_limit}) must be at least --stale-after ({stale_after})"
             );
         }
+        if let Err(error) = self.proxies().check() {
+            anyhow::bail!("--proxy: {error}");
+        }
         anyhow::ensure!(
             self.namespaces.delivery == Delivery::WasmPlugin
                 || !is_elsewhere(self.gateway.filter_module.as_ref()),
@@ -370,6 +389,12 @@ impl ControllerSettings {
     pub fn intervals(&self) -> Intervals {
         let TimeSettings { poll, probe, timeout, stale_after, staleness_limit } = self.times;
         Intervals { poll, probe, timeout, knowledge: Times { stale_after, staleness_limit } }
+    }
+
+    /// The proxies for peers' metadata endpoints.
+    pub fn proxies(&self) -> ProxySettings {
+        let PeerSettings { proxy, no_proxy } = self.peers.clone();
+        ProxySettings { proxy, no_proxy }
     }
 
     /// The endpoint that the exporter serves.
@@ -424,6 +449,10 @@ fn is_elsewhere(module: Option<&String>) -> bool {
 fn advertised(text: &str) -> Result<GatewayAddress, String> {
     let expected = || format!("expected a host and port such as gw.example:15443, found {text:?}");
     GatewayAddress::parse(text.trim()).ok_or_else(expected)
+}
+
+fn proxy(text: &str) -> Result<ProxyAddress, Infallible> {
+    Ok(ProxyAddress::new(text))
 }
 
 fn poll(text: &str) -> Result<Duration, String> {
@@ -491,6 +520,14 @@ pub(crate) mod tests {
         assert!(read(&[flag, url, "--delivery", "WasmPlugin"]).unwrap().check().is_ok());
         assert!(read(&["--filter-module", "file:///filter.wasm"]).unwrap().check().is_ok());
         assert!(read(&[flag, url, "--delivery", "DynamicModule"]).unwrap().check().is_err());
+    }
+
+    #[test]
+    fn a_wrong_proxy_is_named_but_not_shown() {
+        let check = |url| read(&["--proxy", url]).unwrap().check().map_err(|e| e.to_string());
+        let error = check("socks5://user:secret@proxy.example").unwrap_err();
+        assert!(error.starts_with("--proxy: expected") && !error.contains("secret"), "{error}");
+        assert!(check("http://user:secret@proxy.example:3128").is_ok());
     }
 
     #[test]

@@ -78,6 +78,16 @@
 {{- include "fedgate.optional" (dict "name" "FEDGATE_NETWORK" "value" $v.network.name) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_POD_CIDRS" "value" (join "," $v.network.podCIDRs)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_SERVICE_CIDRS" "value" (join "," $v.network.serviceCIDRs)) }}
+{{- if $v.peers.proxySecret }}
+- name: FEDGATE_PROXY
+  valueFrom:
+    secretKeyRef:
+      name: {{ $v.peers.proxySecret }}
+      key: proxy
+{{- else }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_PROXY" "value" $v.peers.proxy) }}
+{{- end }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_NO_PROXY" "value" (join "," $v.peers.noProxy)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_POLL" "value" $v.times.poll) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_PROBE" "value" $v.times.probe) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_TIMEOUT" "value" $v.times.timeout) }}

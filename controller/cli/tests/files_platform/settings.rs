@@ -59,6 +59,7 @@ metadata:
   tls: {certificate: tls.pem, key: tls.key}
 identity: {certificateChain: chain.pem, privateKey: key.pem, roots: roots.pem}
 keyFile: authn.key
+peers: {proxy: 'http://user:secret@proxy.example:3128', noProxy: [internal.example]}
 times: {poll: 1m, timeout: 2s, staleAfter: 10m, stalenessLimit: 48h}
 admin: {listen: '[::1]:9900'}
 ",
@@ -70,6 +71,8 @@ admin: {listen: '[::1]:9900'}
     assert_eq!(settings.metadata.path.as_str(), "/federation");
     assert_eq!(settings.times.poll, Duration::from_secs(60));
     assert_eq!(settings.times.knowledge.stale_after, Duration::from_secs(600));
+    assert!(!format!("{settings:?}").contains("secret"));
+    assert_eq!(settings.peers.no_proxy, ["internal.example"]);
     assert_eq!(settings.key_file, Path::new("/etc/fedgate/authn.key"));
 }
 
@@ -93,6 +96,17 @@ admin: {listen: 0.0.0.0:9900}
 adnim: {}
 ";
     insta::assert_snapshot!(parse(text).unwrap_err());
+}
+
+/// It may contain a password, so it is not quoted.
+#[test]
+fn a_wrong_proxy_is_reported_but_not_shown() {
+    for proxy in ["socks5://user:secret@proxy.example", "user:secret@proxy.example:3128"] {
+        let error = parse(&format!("peers: {{proxy: '{proxy}'}}\n")).unwrap_err();
+        assert!(error.contains("peers.proxy"), "{error}");
+        assert!(error.contains("expected a URL such as http://"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
 }
 
 #[test]

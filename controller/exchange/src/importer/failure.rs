@@ -166,6 +166,14 @@ fn plain(cause: &str) -> String {
             "onnection refused",
             "connection refused: nothing listens at spec.metadataEndpoint; start the peer's controller, or correct host and port",
         ),
+        (
+            "proxy authorization required",
+            "the proxy asks for a login; put it into the proxy's URL: http://USER:PASSWORD@HOST:PORT",
+        ),
+        (
+            "tunnel error",
+            "the proxy does not connect to spec.metadataEndpoint; allow that host and port there, or list the host in NO_PROXY",
+        ),
         ("etwork is unreachable", NO_ROUTE),
         ("No route to host", NO_ROUTE),
         (

@@ -10,6 +10,7 @@ use crate::{
     lookup::LookUpSettings,
     loopback::{Server, TestCa, TestClock, identity},
     probe::{ProbeSettings, probe_tests::gateway},
+    proxy::Proxies,
 };
 use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_federation::{
@@ -158,6 +159,7 @@ fn settings(identity: Identity, clock: &TestClock, metrics: &Metrics) -> Importe
         times: Times::default(),
         identity,
         metrics: metrics.clone(),
+        proxies: Proxies::none(),
         roots: SystemRoots::only([]).unwrap(),
         clock: Arc::new(clock.clone()),
     }

@@ -91,7 +91,8 @@ impl Poller {
             Some(last) => last,
             None => {
                 self.patience = Patience::new(&self.settings.times);
-                Connector::new(&self.peer.tls, &self.settings.roots)?
+                let proxy = self.settings.proxies.to(&self.peer.endpoint.document(PUBLIC_PATH));
+                Connector::new(&self.peer.tls, &self.settings.roots, proxy)?
             }
         };
         self.connector.insert(connector).client(&self.settings.limits)
@@ -135,8 +136,13 @@ impl Poller {
     /// Records that the peer cannot be reached. The private document is not requested, because that
     /// would only take as long to fail.
     fn unreachable(&mut self, failure: &FetchFailure) -> RoundOutcome {
+        let proxy = self.connector.as_ref().and_then(|connector| connector.proxy.as_ref());
+        let message = match proxy {
+            Some(proxy) => format!("through the proxy {proxy}: {failure}"),
+            None => failure.to_string(),
+        };
         for kind in [DocumentKind::Public, DocumentKind::Private] {
-            self.failed(kind, failure.reason(), &failure.to_string());
+            self.failed(kind, failure.reason(), &message);
         }
         RoundOutcome::Failed
     }

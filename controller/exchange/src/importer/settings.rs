@@ -5,6 +5,7 @@ use crate::{
     exporter,
     lookup::LookUpSettings,
     probe::{ProbeIdentity, ProbeSettings},
+    proxy::{Proxies, ProxySettings},
     settings::Intervals,
 };
 use fedgate_federation::{
@@ -34,6 +35,8 @@ pub struct ImporterSettings {
     pub(crate) identity: Identity,
     /// The importer's counters.
     pub(crate) metrics: Metrics,
+    /// The proxies through which endpoints are reached.
+    pub(crate) proxies: Proxies,
     /// The roots that every endpoint's certificate may come from.
     pub(crate) roots: SystemRoots,
     /// The clock that tokens' times are taken from.
@@ -47,6 +50,7 @@ impl ImporterSettings {
         identity: Identity,
         certificate: ProbeIdentity,
         metrics: Metrics,
+        proxies: &ProxySettings,
     ) -> Self {
         let Intervals { poll, probe, timeout, knowledge } = intervals;
         Self {
@@ -66,6 +70,7 @@ impl ImporterSettings {
             times: knowledge,
             identity,
             metrics,
+            proxies: Proxies::new(proxies),
             roots: SystemRoots::load(),
             clock: Arc::new(SystemClock),
         }

@@ -19,6 +19,7 @@ impl Settings {
             identity,
             key_file,
             times,
+            peers,
             admin,
             manifests: _,
             envoy: _,
@@ -51,6 +52,7 @@ impl Settings {
             ("identity", self.identity == identity),
             ("keyFile", self.key_file == key_file),
             ("times", self.times == times),
+            ("peers", self.peers == peers),
             ("admin", self.admin == admin),
         ];
         self.network = network;

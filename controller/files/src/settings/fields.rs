@@ -8,6 +8,7 @@ use crate::yaml::{self, Section, duration, explained, parsed};
 use fedgate_core::TrustDomain;
 use fedgate_envoy::FilterKind;
 use fedgate_exchange::exporter::MetadataPath;
+use fedgate_exchange::proxy::{ProxyAddress, ProxySettings};
 use fedgate_exchange::settings::{Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport};
 use fedgate_federation::document::{ClusterUuid, Network};
 use fedgate_federation::knowledge::Times as KnowledgeTimes;
@@ -30,6 +31,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
     let identity = identity(dir, root.section("identity"));
     let key_file = root.or("keyFile", dir.join("state/authn.key"), path(dir));
     let times = times(root.section("times"));
+    let peers = peers(root.section("peers"));
     let admin = root.section("admin");
     let admin_listen = admin.or("listen", loopback(0), loopback_address);
     admin.finish();
@@ -44,6 +46,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
         identity: identity?,
         key_file,
         times,
+        peers,
         admin: Admin { listen: admin_listen },
         manifests: dir.join("manifests"),
         envoy: dir.join("envoy"),
@@ -154,6 +157,18 @@ fn identity(dir: &Path, section: Section<'_>) -> Option<IdentityFiles> {
         private_key: private_key?,
         roots: roots?,
     })
+}
+
+fn peers(section: Section<'_>) -> ProxySettings {
+    let peers = ProxySettings {
+        proxy: section.optional("proxy", yaml::text).map(ProxyAddress::new),
+        no_proxy: section.list("noProxy", yaml::text),
+    };
+    if let Err(error) = peers.check() {
+        section.refuse("proxy", error.to_string());
+    }
+    section.finish();
+    peers
 }
 
 fn times(section: Section<'_>) -> Intervals {

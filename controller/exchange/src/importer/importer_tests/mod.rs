@@ -1,6 +1,7 @@
 //! The importer with our own exporter, and with peers that could spoil it for the others.
 
 mod peers;
+mod proxy;
 mod rounds;
 mod waiting;
 
@@ -17,6 +18,7 @@ use crate::{
     lookup::LookUpSettings,
     loopback::{Server, TestCa, TestClock, identity},
     probe::ProbeSettings,
+    proxy::Proxies,
 };
 use fedgate_core::{Hostname, PeerName, ServicePort, TrustDomain};
 use fedgate_federation::{
@@ -79,6 +81,7 @@ impl Scene {
             times: Times::default(),
             identity: identity.clone(),
             metrics: metrics.clone(),
+            proxies: Proxies::none(),
             roots: SystemRoots::only([]).unwrap(),
             clock: Arc::new(clock.clone()),
         };
