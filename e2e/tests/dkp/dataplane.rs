@@ -147,7 +147,7 @@ fn a_server_of_another_trust_domain_is_refused() {
 }
 
 /// Waits until delta's web answers a call through alpha's egress.
-async fn called(mixed: &Mixed) -> Result<()> {
+pub(crate) async fn called(mixed: &Mixed) -> Result<()> {
     let egress = mixed.alpha.wait_import(&mixed.import()).await?;
     wait::until_true("delta's web to answer", SOON, async || {
         Ok(plain_get(egress, &mixed.delta.web()).await?.body == mixed.delta.answer())
@@ -156,7 +156,7 @@ async fn called(mixed: &Mixed) -> Result<()> {
 }
 
 /// delta's web with another certificate.
-fn web(mixed: &Mixed, mut files: serde_json::Map<String, Value>) -> Value {
+pub(crate) fn web(mixed: &Mixed, mut files: serde_json::Map<String, Value>) -> Value {
     files.insert("hostname".into(), mixed.delta.web().into());
     files.insert("ports".into(), json!([{ "name": "http", "port": 80 }]));
     files.insert("answer".into(), mixed.delta.answer().into());
@@ -164,7 +164,7 @@ fn web(mixed: &Mixed, mut files: serde_json::Map<String, Value>) -> Value {
 }
 
 /// A certificate of a workload, in delta's folder.
-fn workload(
+pub(crate) fn workload(
     delta: &DkpPeer,
     authority: &Authority,
     namespace: &str,

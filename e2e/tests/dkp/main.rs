@@ -7,6 +7,7 @@ mod documents;
 mod pairing;
 mod requests;
 mod tokens;
+mod trust;
 
 use anyhow::Result;
 use fedgate_e2e::cluster::{Cluster, SOON};
