@@ -81,12 +81,28 @@ impl Asker {
         Ok(Round { statuses, time: began.elapsed() })
     }
 
-    async fn ask(&self) -> Result<[u16; 2]> {
+    /// Asks for the private document that differs from the one it has, and waits for that up to 50
+    /// seconds. Returns the status, and when the answer came.
+    ///
+    /// # Errors
+    /// As [`Self::round`].
+    pub async fn wait_for_change(&self) -> Result<(u16, Instant)> {
+        let mut stream = self.connect().await?;
+        let headers = format!("authorization: Bearer {}\r\nprefer: wait=50\r\n", self.token()?);
+        let status = self.document(&mut stream, 1, &headers).await?;
+        Ok((status, Instant::now()))
+    }
+
+    async fn connect(&self) -> Result<TlsStream<TcpStream>> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((self.from, 0).into())?;
         let stream = socket.connect(self.to).await.context("cannot connect")?;
         stream.set_nodelay(true)?;
-        let mut stream = self.tls.connect(self.name.clone(), stream).await.context("handshake")?;
+        self.tls.connect(self.name.clone(), stream).await.context("handshake")
+    }
+
+    async fn ask(&self) -> Result<[u16; 2]> {
+        let mut stream = self.connect().await?;
         let public = self.document(&mut stream, 0, "").await?;
         let token = format!("authorization: Bearer {}\r\nconnection: close\r\n", self.token()?);
         let private = self.document(&mut stream, 1, &token).await?;

@@ -8,6 +8,7 @@ mod asking;
 mod load;
 mod scale;
 mod site;
+mod waiting;
 mod watch;
 
 use anyhow::{Result, ensure};
@@ -40,12 +41,15 @@ fn a_controller_with_thousands_of_peers() {
     });
 }
 
-/// All peers poll this cluster, at the default pace and at the fastest one.
+/// All peers poll this cluster, at the default pace and at the fastest one. Then they wait for a
+/// change.
 async fn asked(site: &mut Site, fleet: &Fleet) -> Result<()> {
     let askers = asking::prepare(site, fleet).await?;
     let time = site.scale.load.time;
     for pace in [30, 1] {
         asking::poll(site, &askers, Duration::from_secs(pace), time).await?;
     }
+    waiting::one_change(site, &askers[..askers.len().min(100)], "one-more").await?;
+    waiting::one_change(site, &askers, "another").await?;
     Ok(())
 }

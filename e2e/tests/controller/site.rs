@@ -224,6 +224,11 @@ impl Site {
         self.cluster.controller()?.usage()
     }
 
+    /// What the controller has resident.
+    pub(crate) fn memory_kib(&mut self) -> Result<u64> {
+        Ok(self.usage()?.memory >> 10)
+    }
+
     fn memory(&self, usage: &Usage) -> String {
         format!("{usage}, {} KiB a peer", (usage.memory >> 10) / self.scale.peers as u64)
     }

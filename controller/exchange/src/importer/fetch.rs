@@ -48,6 +48,22 @@ pub(super) struct Fetched {
     pub(super) waits: bool,
 }
 
+/// The largest document after which a connection stays open. A connection that has carried a larger
+/// one keeps large buffers for as long as it lives.
+const MOST_TO_GO_ON: usize = 16 << 10;
+
+impl Fetched {
+    /// Returns true if the connection may be used to wait for the next change.
+    pub(super) fn can_go_on(&self) -> bool {
+        let small = match &self.answer {
+            Ok(Answer::Fresh { body, .. }) => body.len() <= MOST_TO_GO_ON,
+            Ok(Answer::NotModified) => true,
+            Err(_) => false,
+        };
+        small && self.waits
+    }
+}
+
 pub(super) async fn get(client: &Client, get: Get<'_>, clock: &dyn Clock) -> Fetched {
     let sent = clock.now();
     match send(client, &get, None).await {

@@ -36,6 +36,8 @@ pub(super) struct Poller {
     pub(super) decision: Option<bool>,
     /// How to connect to the peer's endpoint, from the last round.
     pub(super) connector: Option<Connector>,
+    /// Whether the last answer said that the peer can wait.
+    pub(super) waits: bool,
     /// The open connection, while the peer can wait.
     pub(super) client: Option<Client>,
     pub(super) patience: Patience,
@@ -51,7 +53,7 @@ impl Poller {
             self.connector = None;
         }
         if ended != RoundOutcome::Succeeded {
-            self.client = None;
+            self.hang_up();
         }
         ended
     }
@@ -81,7 +83,7 @@ impl Poller {
 
     /// A client for this round: the one that is open, or one with the TLS sessions of the last
     /// round.
-    fn client(&mut self) -> Result<Client, FetchFailure> {
+    pub(super) fn client(&mut self) -> Result<Client, FetchFailure> {
         let open = self.client.take();
         if let Some(client) = open.filter(|_| self.connector.as_ref().is_some_and(|c| !c.is_old()))
         {
@@ -96,6 +98,11 @@ impl Poller {
             }
         };
         self.connector.insert(connector).client(&self.settings.limits)
+    }
+
+    /// Closes the connection. The peer is polled from now on.
+    pub(super) fn hang_up(&mut self) {
+        (self.waits, self.client) = (false, None);
     }
 
     /// Records the outcome of a probe of the peer's gateways.
@@ -218,7 +225,8 @@ impl Poller {
             wait: Some(Duration::ZERO),
         };
         let fetched = get(client, get_private, &*self.settings.clock).await;
-        self.client = fetched.waits.then(|| client.clone());
+        self.waits = fetched.waits;
+        self.client = fetched.can_go_on().then(|| client.clone());
         match self.read_clock(fetched) {
             Ok(answer) => match self.take(kind, answer).await {
                 true => RoundOutcome::Succeeded,

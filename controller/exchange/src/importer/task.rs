@@ -54,6 +54,7 @@ impl PeerTask {
             decisions: DecisionWatch(self.decisions.subscribe()),
             decision: None,
             connector: None,
+            waits: false,
             client: None,
             patience: Patience::new(&shared.settings.times),
             pace: Pace::default(),
@@ -137,7 +138,7 @@ impl Running<'_> {
     }
 
     async fn pause(&mut self, ended: RoundOutcome, time: Duration) -> Option<()> {
-        self.poller.client = None;
+        self.poller.hang_up();
         let (next, decided) = (Instant::now() + time, self.poller.decision_changed());
         self.meanwhile(async move {
             tokio::select! {

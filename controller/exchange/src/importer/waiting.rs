@@ -42,7 +42,7 @@ impl Poller {
     pub(super) fn can_wait(&self) -> bool {
         let private = self.knowledge.private.as_ref();
         let says_tag = private.and_then(|known| known.document.extension.as_ref());
-        self.client.is_some()
+        self.waits
             && self.patience.wait().is_some()
             && says_tag.is_some_and(|extension| extension.public_tag.is_some())
     }
@@ -53,11 +53,14 @@ impl Poller {
         &mut self,
         reading: Arc<Semaphore>,
     ) -> Option<impl Future<Output = Waited> + use<>> {
-        let (client, wait) = (self.client.clone()?, self.patience.wait()?);
+        let wait = self.patience.wait()?;
         let audience = self.knowledge.cluster_uuid()?;
         if self.decisions.may_send_token(&self.peer.name, audience) != Some(true) {
             return None;
         }
+        let client = self.client().ok()?;
+        self.client = Some(client.clone());
+        let audience = self.knowledge.cluster_uuid()?;
         let (identity, now) = (&self.settings.identity, self.settings.clock.now());
         let issued = self.tokens.issue(&identity.key, &identity.cluster_uuid, audience, now);
         let (token, settings) = (issued.ok()?, self.settings.clone());
@@ -91,20 +94,23 @@ impl Poller {
     /// Takes the answer to a request that waited. A failure is not recorded: the peer may be well,
     /// and only something in between lost patience. The round that follows shows it.
     pub(super) async fn waited(&mut self, waited: Waited) -> Then {
-        let Waited { fetched: Fetched { answer, waits, .. }, time, _permit } = waited;
-        let answer = match answer {
+        let Waited { fetched, time, _permit } = waited;
+        self.waits = fetched.waits;
+        if !fetched.can_go_on() {
+            self.client = None;
+        }
+        let answer = match fetched.answer {
             Ok(answer) => answer,
             Err(failure) => {
                 tracing::debug!(peer = %self.peer.name, %failure, "waiting for a change failed");
                 self.patience.failed(time);
-                self.client = None;
                 return Then::Round;
             }
         };
         self.patience.answered();
         let good = self.take(DocumentKind::Private, answer).await;
         self.look_up_new_names().await;
-        match (good, waits) {
+        match (good, self.waits) {
             (false, _) => self.no_longer(RoundOutcome::Failed),
             _ if !self.confirm_public() => Then::Round,
             _ if self.connector.as_ref().is_none_or(Connector::is_old) => Then::Round,
@@ -115,7 +121,7 @@ impl Poller {
     }
 
     fn no_longer(&mut self, ended: RoundOutcome) -> Then {
-        self.client = None;
+        self.hang_up();
         Then::Pause(ended)
     }
 

@@ -70,6 +70,22 @@ async fn changes_are_known_at_once_without_a_poll() {
     assert_eq!(answered(&server, DocumentLabel::Public, 304), 0);
 }
 
+/// Its buffers would keep their size for as long as it waits.
+#[tokio::test]
+async fn a_large_document_is_followed_by_a_new_connection() {
+    let mut scene = Scene::new(NEVER);
+    let mut beta = TestCluster::new("beta", &[]);
+    beta.services = (0..400).map(|n| &*Box::leak(format!("web-{n}").into_boxed_str())).collect();
+    let server = scene.waiting_at(&beta).await;
+    for count in [399, 398] {
+        beta.services.truncate(count);
+        scene.publish(&server, &beta);
+        assert_eq!(services(&scene.next().await), count);
+        eventually("it waits", || server.metrics.waiting.get() == 1).await;
+        eventually("one connection", || server.metrics.connections.get() == 1).await;
+    }
+}
+
 #[tokio::test]
 async fn a_new_root_is_fetched_at_once() {
     let mut scene = Scene::new(NEVER);
