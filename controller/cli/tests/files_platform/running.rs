@@ -149,6 +149,34 @@ fn an_unchanged_answer_of_a_peer_is_saved_as_well() {
     });
 }
 
+/// Nothing is polled here: the interval is longer than the test.
+#[test]
+fn a_change_is_known_at_once_and_a_restart_on_either_side_loses_none() {
+    let (mut alpha, mut beta) = pair_with("times: {poll: 1h}");
+    alpha.wait("the import", |status| import(status, WEB));
+    let arrives = |alpha: &Cluster, beta: &Cluster, name: &str| {
+        let host = format!("{name}.shop.svc.beta.example:80");
+        beta.put_service(name);
+        alpha.wait(name, |status| import(status, &host))
+    };
+    arrives(&alpha, &beta, "cart");
+    assert_eq!(beta.stop(), 0);
+    beta.put_service("tea");
+    beta.start();
+    alpha.wait("tea", |status| import(status, "tea.shop.svc.beta.example:80"));
+    assert_eq!(alpha.stop(), 0);
+    beta.put_service("milk");
+    alpha.start();
+    alpha.wait("milk", |status| import(status, "milk.shop.svc.beta.example:80"));
+    assert_eq!((alpha.stop(), beta.stop()), (0, 0));
+    beta.put_service("sugar");
+    alpha.start();
+    beta.start();
+    alpha.wait("sugar", |status| import(status, "sugar.shop.svc.beta.example:80"));
+    // The counterpart of all that: it waits again, and the next change comes as soon.
+    arrives(&alpha, &beta, "lemon");
+}
+
 #[test]
 fn a_second_controller_in_one_folder_is_refused() {
     let mut alpha = Cluster::new("alpha");
