@@ -11,6 +11,7 @@
 //! | [`document`] | the documents that clusters exchange: parsed with limits, written as DKP reads them |
 //! | [`key`], [`token`] | authentication of peers that fetch a private document |
 //! | [`header`] | values of HTTP header fields that strangers send |
+//! | [`signature`] | authentication of documents |
 //! | [`bundle`] | roots, and the bundle map for Envoy |
 //! | [`credentials`] | this cluster's own certificates, and their faults |
 //! | [`knowledge`] | what is known of one peer, and how it changes |
@@ -39,6 +40,7 @@ pub mod knowledge;
 pub mod object;
 pub mod own;
 mod pem_text;
+pub mod signature;
 pub mod spelling;
 mod strict;
 pub mod token;

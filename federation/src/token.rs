@@ -242,19 +242,19 @@ pub fn verify(
     })
 }
 
-/// Allows only `alg` and, optionally, `typ`. Any other field of a header asks the verifier to trust
-/// what the token says of itself.
+/// Allows only `alg` and, optionally, `typ`, which must be a token's: the same key signs documents,
+/// too. Any other field of a header asks the verifier to trust what the token says of itself.
 fn check_header(encoded: &str) -> Result<(), TokenError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Bare {
         alg: String,
-        #[serde(rename = "typ")]
-        _typ: Option<String>,
+        typ: Option<String>,
     }
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Form)?;
     let header: Bare = read_object(&bytes).map_err(|_| TokenError::Header)?;
-    match header.alg == "EdDSA" {
+    let is_token = header.typ.is_none_or(|typ| typ.eq_ignore_ascii_case("JWT"));
+    match header.alg == "EdDSA" && is_token {
         true => Ok(()),
         false => Err(TokenError::Header),
     }

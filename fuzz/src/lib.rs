@@ -12,7 +12,7 @@ mod table;
 
 pub use header::{authorization, date, entity_tag, if_none_match, prefer, quoted};
 pub use names::{sni, spiffe_id};
-pub use peer::{certificate, private_document, public_document, spiffe_bundle, token};
+pub use peer::{certificate, private_document, public_document, signature, spiffe_bundle, token};
 pub use seeds::seeds;
 pub use table::{configuration, decision, sealed_table, table};
 
@@ -20,7 +20,7 @@ pub use table::{configuration, decision, sealed_table, table};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("table", table),
     ("sealed_table", sealed_table),
     ("decision", decision),
@@ -38,4 +38,5 @@ pub const TARGETS: [Target; 17] = [
     ("entity_tag", entity_tag),
     ("date", date),
     ("quoted", quoted),
+    ("signature", signature),
 ];

@@ -1,10 +1,13 @@
 use fedgate_core::TrustDomain;
 use fedgate_federation::ObjectRef;
+use fedgate_federation::bundle::Fingerprint;
 use fedgate_federation::bundle::Root;
 use fedgate_federation::document::{
     ClusterUuid, Limits, PrivateDocument, PublicDocument, SpiffeBundle,
 };
 use fedgate_federation::key::SigningKey;
+use fedgate_federation::knowledge::DocumentKind;
+use fedgate_federation::signature::{Expected, Signatures, Statement};
 use fedgate_federation::token::{Leeway, verify};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -92,5 +95,32 @@ pub fn token(data: &[u8]) {
     if let Ok(token) = verify(text, &uuid(BETA_UUID), key_of, now(), strict) {
         assert_eq!(token.subject, uuid(ALPHA_UUID));
         assert!(crate::seeds("token").contains(&data.to_vec()), "{text}");
+    }
+}
+
+/// The body that the statement of [`statement`] is about.
+const BODY: &[u8] = b"{}";
+
+pub(crate) fn statement() -> Statement {
+    Statement {
+        kind: DocumentKind::Private,
+        issuer: uuid(BETA_UUID),
+        audience: Some(uuid(ALPHA_UUID)),
+        sequence: 7,
+        digest: Fingerprint::of(BODY),
+    }
+}
+
+/// The header with a document's signatures: only the holder of the key can make one, so an accepted
+/// one has the signature that was made here.
+pub fn signature(data: &[u8]) {
+    let Ok(signatures) = Signatures::parse(data) else { return };
+    let Statement { kind, issuer, audience, sequence, digest } = statement();
+    let expected = Expected { kind, issuer: &issuer, audience: audience.as_ref(), digest };
+    if let Ok(verified) = signatures.verify(&key().public(), &expected, now()) {
+        assert_eq!(verified, sequence);
+        let made = crate::seeds("signature").swap_remove(0);
+        let text = String::from_utf8_lossy(data);
+        assert!(text.split(',').any(|part| part.trim().as_bytes() == made), "{text}");
     }
 }

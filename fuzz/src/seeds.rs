@@ -1,4 +1,4 @@
-use crate::peer::{ALPHA_UUID, BETA_UUID, key, now, uuid};
+use crate::peer::{ALPHA_UUID, BETA_UUID, key, now, statement, uuid};
 use fedgate_core::{
     CallerPattern, Callers, Grant, Mode, Options, Pattern, Peer, PeerIndex, Table, TableBuilder,
     write_configuration,
@@ -43,6 +43,12 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             "https://beta.example/",
             "\u{202e}x\u{7}",
         ]),
+        "signature" => {
+            let made = fedgate_federation::signature::sign(&key(), &statement(), now());
+            let made = made.expect("a signature").into_bytes();
+            let twice = [made.as_slice(), b", ", &made].concat();
+            vec![made, twice]
+        }
         _ => Vec::new(),
     }
 }

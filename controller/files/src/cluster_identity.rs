@@ -66,7 +66,7 @@ fn note_replaced(state: &StateFolder, trace: &Path) -> Result<()> {
     Ok(())
 }
 
-const GONE: &str = "the folder state was gone: a new UUID or key is made, and peers are told of a change (uuid_changed, key_changed). If it \
+const GONE: &str = "the folder state was gone: a new UUID or key is made, and peers hold it (uuid_changed, key_changed) until their operators approve it. If it \
                     is only not mounted, stop this controller and mount it; otherwise tell the peers' operators";
 
 /// When the identity was replaced; `None` if never.

@@ -12,7 +12,7 @@ use crate::state::StateFolder;
 use anyhow::{Context, Result, ensure};
 use fedgate_engine::metrics::Metrics;
 use fedgate_envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
-use fedgate_exchange::exporter::{self, ExporterSettings, ServerTls};
+use fedgate_exchange::exporter::{self, ExporterSettings, ServerTls, Signer};
 use fedgate_exchange::importer::{self, Importer, ImporterSettings};
 use fedgate_exchange::probe::ProbeIdentity;
 use fedgate_exchange::settings::{MetadataEndpoint, MetadataTransport};
@@ -50,8 +50,9 @@ pub async fn run(dir: &Path) -> Result<()> {
     let (updates, mut learned) = mpsc::channel(LEARNED);
     let mut importer =
         Importer::new(importer_settings(&settings, &local, &metrics, probed_with.clone()), updates);
+    let signer = Signer::new(local.key.clone());
     let mut site = Site::new(settings, local, state, deployment)?;
-    let mut servers = serve(&mut site, reload.tls(), &metrics, &stopped).await?;
+    let mut servers = serve(&mut site, (reload.tls(), signer), &metrics, &stopped).await?;
 
     let mut envoys = EnvoyWatch::start(site.envoy_files());
     let mut signals = Signals::new()?;
@@ -187,7 +188,7 @@ fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
 /// Starts the exporter and the admin address.
 async fn serve(
     site: &mut Site,
-    tls: Option<Arc<ServerTls>>,
+    (tls, signer): (Option<Arc<ServerTls>>, Signer),
     metrics: &Metrics,
     stopped: &watch::Receiver<bool>,
 ) -> Result<Tasks> {
@@ -196,7 +197,7 @@ async fn serve(
     // The transport became `tls`.
     let MetadataEndpoint { listen: address, path, transport: _ } = settings.metadata.clone();
     let listener = listen("metadata.listen", address).await?;
-    let exporter = ExporterSettings::new(path, tls, metrics.exporter.clone());
+    let exporter = ExporterSettings::new(path, tls, metrics.exporter.clone(), signer);
     let serve = exporter::serve(listener, exporter, site.published(), stop_signal(stopped));
     servers.spawn("the metadata endpoint", serve);
     let listener = listen("admin.listen", settings.admin.listen).await?;

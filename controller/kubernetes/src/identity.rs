@@ -30,7 +30,7 @@ const CLUSTER_UUID: &str = "cluster-uuid";
 
 /// The annotation with the time at which a new key replaced a lost one.
 const REPLACED_AT: &str = "fedgate.dev/replaced-at";
-const REPLACED: &str = "the Secret was missing, so a new key was created, and peers report a changed key (key_changed). Inform their operators; \
+const REPLACED: &str = "the Secret was missing, so a new key was created, and peers hold it (key_changed) until their operators approve it. Inform them; \
                         if the Secret was not deleted on purpose, find out who deleted it";
 /// The pause between retries while the API server does not answer.
 const PAUSE: Duration = Duration::from_secs(2);

@@ -346,5 +346,8 @@ fn under_versions_of(federation: &Federation, stored: &Published) -> Federation 
     if let Some(version) = &stored.bundle {
         federation.spiffe_bundle.sequence = version.sequence;
     }
+    if let Some(version) = &stored.public {
+        federation.published.public = Some(version.clone());
+    }
     federation
 }

@@ -56,8 +56,9 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let mut servers = Tasks::default();
     serve_probes(&settings, &health, &metrics, &own_metrics, &stopped, &mut servers).await?;
-    let endpoint =
-        serve_metadata(&settings, &metrics, published.clone(), &stopped, &mut servers).await?;
+    let signer = exporter::Signer::default();
+    let served = (published.clone(), signer.clone());
+    let endpoint = serve_metadata(&settings, &metrics, served, &stopped, &mut servers).await?;
 
     let identity = tokio::select! {
         identity = identity::obtain(&client, &settings) => identity?,
@@ -65,6 +66,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
         () = signals.stop_requested() => return Ok(()),
         ended = servers.ended() => return Err(ended),
     };
+    signer.use_key(identity.key.clone());
     let parts = Parts {
         client,
         settings,
@@ -120,7 +122,7 @@ async fn serve_probes(
 async fn serve_metadata(
     settings: &ControllerSettings,
     metrics: &Metrics,
-    published: watch::Sender<Arc<exporter::Published>>,
+    (published, signer): (watch::Sender<Arc<exporter::Published>>, exporter::Signer),
     stopped: &watch::Receiver<bool>,
     servers: &mut Tasks,
 ) -> Result<watch::Receiver<Credentials>> {
@@ -134,7 +136,7 @@ async fn serve_metadata(
         servers.spawn("the watch of the metadata certificate", follow);
     }
     let listener = listen("--metadata-listen", address).await?;
-    let exporter = ExporterSettings::new(path, served, metrics.exporter.clone());
+    let exporter = ExporterSettings::new(path, served, metrics.exporter.clone(), signer);
     servers.spawn(
         "the metadata endpoint",
         exporter::serve(listener, exporter, published, stop_signal(stopped)),

@@ -118,7 +118,14 @@ impl Sample {
             publishes(beta, BTreeMap::from([(PeerName::parse("alpha").unwrap(), alpha)]), now);
         let mut knowledge = known_publicly("beta", &published, now);
         let private = &published.private_documents[&PeerName::parse("alpha").unwrap()];
-        knowledge.absorb_private(&peer, &private.to_json(), None, &limits, &times, now);
+        knowledge.absorb_private(
+            &peer,
+            &private.to_json(),
+            Default::default(),
+            &limits,
+            &times,
+            now,
+        );
         let outcomes = beta.gateways.iter().map(|gateway| (gateway.clone(), Ok(()))).collect();
         knowledge.record_probe(&ProbeResult::Gateways { outcomes, depth: ProbeDepth::Server }, now);
         self.keep_knowledge(peer.name, &knowledge);
@@ -216,7 +223,7 @@ fn known_publicly(name: &str, published: &Federation, now: Timestamp) -> PeerKno
     knowledge.absorb_public(
         &peer,
         &published.public_document.to_json(),
-        None,
+        Default::default(),
         &Limits::default(),
         now,
     );

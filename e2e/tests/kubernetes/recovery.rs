@@ -153,11 +153,14 @@ fn a_deleted_secret_is_reported_and_recreated_with_the_same_uuid() {
         ensure!(after["metadata"]["annotations"]["fedgate.dev/replaced-at"].is_string(), "{after}");
         let events = String::from_utf8(pair.alpha().kubectl(&arguments).await?.stdout)?;
         ensure!(events.contains("IdentityReplaced"), "{events}");
-        // The peer reports the new key too, and both go on.
+        // The old key is lost, so it has not signed the new one: the peer holds that until its
+        // operator approves it.
         Events::of(pair.beta(), peer("alpha"))
             .await?
             .wait_event("Warning", "KeyChanged", "key for tokens")
             .await?;
+        let approved = pair.beta().fedgate(&["peer", "approve", "alpha"]).await?;
+        ensure!(approved.status.success(), "{approved:?}");
         pair.import_another("after-the-loss").await
     });
 }

@@ -209,6 +209,8 @@ fn no_session_survives_a_removed_root() {
         // The peer stays, with another root: certificates of the old root are refused.
         let old = gateway.alpha().workload()?;
         let [alpha, beta, _] = &mut gateway.federation.clusters;
+        let accept = ("fedgate.dev/root-change", "Accept");
+        beta.put_annotated_peer(alpha, &alpha.metadata_url(), &[accept])?;
         *alpha.authority_mut() = Authority::root("new root of alpha")?;
         alpha.write_identities()?;
         let new = Client::new(Some(&alpha.workload()?))?;

@@ -2,7 +2,7 @@ use fedgate_core::Hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// SHA-256 of a certificate's DER form. Written as `sha256:` and 64 lower-case hexadecimal digits.
+/// SHA-256 of a certificate's DER form, or of a document. Written as `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fingerprint([u8; 32]);
@@ -15,9 +15,14 @@ pub struct InvalidFingerprint;
 const PREFIX: &str = "sha256:";
 
 impl Fingerprint {
-    /// Returns the fingerprint of a certificate.
+    /// Returns the fingerprint of a certificate or a document.
     pub fn of(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
+    }
+
+    /// Returns the fingerprint of something whose SHA-256 is known already.
+    pub fn of_hash(hash: [u8; 32]) -> Self {
+        Self(hash)
     }
 
     /// Reads what `Display` writes.

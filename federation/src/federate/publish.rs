@@ -31,6 +31,8 @@ pub struct Published {
     pub documents: BTreeMap<PeerName, DocumentVersion>,
     /// The version of our SPIFFE bundle.
     pub bundle: Option<DocumentVersion>,
+    /// The version of our public document. It is not in the document, but in its signature.
+    pub public: Option<DocumentVersion>,
 }
 
 impl Published {
@@ -63,7 +65,8 @@ impl Published {
     /// number for a replay.
     #[must_use]
     pub fn renumbered(mut self) -> Self {
-        for version in self.documents.values_mut().chain(&mut self.bundle) {
+        let versions = self.documents.values_mut().chain(&mut self.bundle);
+        for version in versions.chain(&mut self.public) {
             version.content.clear();
         }
         self.without_table()
@@ -139,6 +142,8 @@ pub(super) fn publish<'a>(
     }
     let bundle = spiffe_bundle(inputs);
     versions.bundle = Some(bundle.1);
+    let public = Hex(&Sha256::digest(public_document(inputs.local).to_json())).to_string();
+    versions.public = Some(next_version(inputs, before.public.as_ref(), public));
     let findings = limits::findings(inputs, &documents, &bytes);
     Publication { documents, bundle: bundle.0, versions, findings }
 }

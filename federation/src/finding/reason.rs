@@ -90,6 +90,9 @@ finding_reasons! {
     InvalidDocument = "invalid_document",
     /// A document is older than the known one, which stays.
     ReplayedDocument = "replayed_document",
+    /// A document is not signed by the peer's known key, although the peer has signed before; the
+    /// known one stays.
+    UnsignedDocument = "unsigned_document",
     /// A document is suspiciously short; the known one stays until the staleness limit.
     HeldDocument = "held_document",
     /// The `fedgate` part of a document is not valid and was left out.

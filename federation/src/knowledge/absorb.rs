@@ -1,8 +1,10 @@
 //! Decides whether a fetched document replaces the known one.
 
 use super::notice::ASK_TO_CORRECT;
-use super::trust::{self, Basis, Objection, Verdict};
-use super::{Age, DocumentKind, ExchangeReason, Held, Known, PeerKnowledge, Times};
+use super::signed::Origin;
+use super::trust::{self, Basis, Evidence, Objection, Verdict};
+use super::{Age, Delivery, DocumentKind, ExchangeReason, Held, Known, PeerKnowledge, Times};
+use crate::bundle::Fingerprint;
 use crate::document::{
     DocumentError, Limits, Parsed, PrivateDocument, PrivateExtension, PublicDocument,
 };
@@ -51,7 +53,7 @@ impl PeerKnowledge {
         &mut self,
         peer: &Peer,
         body: &[u8],
-        etag: Option<String>,
+        delivery: Delivery,
         limits: &Limits,
         now: Timestamp,
     ) -> Absorbed {
@@ -63,14 +65,26 @@ impl PeerKnowledge {
             Err(error) => return self.refuse(peer, DocumentKind::Public, &error, now),
         };
         self.follow(peer);
+        let digest = Fingerprint::of(body);
+        let origin = match self.origin(peer, &document, &delivery, digest, now) {
+            Ok(origin) => origin,
+            Err(why) => return self.refuse_unsigned(peer, DocumentKind::Public, &why, now),
+        };
+        let etag = delivery.etag;
         self.record_exchange(DocumentKind::Public, ExchangeReason::Succeeded, "", now);
         if let Some(known) = self.public.as_mut().filter(|known| known.document == document) {
             known.confirm(etag, findings, now);
             self.held_trust = None;
+            self.note_origin(origin);
             return Absorbed::Confirmed;
         }
+        let evidence = Evidence {
+            signs: self.signed.is_some(),
+            vouched: matches!(origin, Origin::KnownKey(_)),
+            used_approval: self.used_approval,
+        };
         let known = self.public.as_ref().map(|known| &known.document);
-        let basis = match trust::judge(known, &document, peer, self.used_approval) {
+        let basis = match trust::judge(known, &document, peer, &evidence) {
             Verdict::Taken(basis) => basis,
             Verdict::Held(objection) => {
                 return self.hold_announcement(peer, &document, objection, now);
@@ -85,6 +99,7 @@ impl PeerKnowledge {
         }
         news.extend(findings.iter().cloned());
         self.held_trust = None;
+        self.note_origin(origin);
         self.public = Some(Known { document, fetched: now, confirmed: now, etag, findings });
         Absorbed::Taken(news)
     }
@@ -119,12 +134,17 @@ impl PeerKnowledge {
         &mut self,
         peer: &Peer,
         body: &[u8],
-        etag: Option<String>,
+        delivery: Delivery,
         limits: &Limits,
         times: &Times,
         now: Timestamp,
     ) -> Absorbed {
         self.belong_to(peer);
+        let signed = match self.check_private(peer, &delivery, Fingerprint::of(body), now) {
+            Ok(signed) => signed,
+            Err(why) => return self.refuse_unsigned(peer, DocumentKind::Private, &why, now),
+        };
+        let etag = delivery.etag;
         let parsed = PrivateDocument::parse(body, &peer.trust_domain, &peer.object(), limits);
         let Parsed { document, findings } = match parsed {
             Ok(parsed) => parsed,
@@ -136,6 +156,7 @@ impl PeerKnowledge {
             known.document.extension = newer(known.document.extension.take(), document.extension);
             known.confirm(etag, findings, now);
             self.held = None;
+            self.note_private(signed);
             self.record_exchange(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
             return Absorbed::Confirmed;
         }
@@ -143,6 +164,7 @@ impl PeerKnowledge {
             return absorbed;
         }
         self.held = None;
+        self.note_private(signed);
         self.record_exchange(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
         self.private = Some(Known {
             document,

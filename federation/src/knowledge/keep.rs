@@ -74,6 +74,7 @@ fn content(knowledge: &PeerKnowledge) -> impl PartialEq {
         clock,
         held,
         held_trust,
+        signed,
         used_approval,
         notices,
     } = knowledge;
@@ -87,7 +88,7 @@ fn content(knowledge: &PeerKnowledge) -> impl PartialEq {
         probed(dataplane),
         clock,
         held.as_ref().map(|held| (&held.why, &held.id)),
-        (held_trust, used_approval),
+        (held_trust, signed, used_approval),
         notices,
     )
 }

@@ -19,6 +19,7 @@ mod keep;
 mod names;
 mod notice;
 mod probe;
+mod signed;
 mod trust;
 
 pub use absorb::Absorbed;
@@ -26,6 +27,7 @@ pub use clock::ClockReading;
 pub use names::{LookupOutcome, NameLookup};
 pub use notice::Notice;
 pub use probe::{Dataplane, DataplaneReason, ProbeDepth, ProbeResult, SERVER_ONLY};
+pub use signed::{Delivery, Signed, SignedDocument};
 pub use trust::{Basis, HeldRoot, HeldTrust};
 
 use crate::document::{ClusterUuid, PrivateDocument, PublicDocument, TrustId};
@@ -230,6 +232,9 @@ pub struct PeerKnowledge {
     /// The announced roots, key and UUID, if they have not taken effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_trust: Option<HeldTrust>,
+    /// What the peer has signed. Once it has signed, all that it says must be signed; `None` before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
     /// The approval that released the last change. It releases nothing else, not even the same
     /// change later, until it is withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -257,6 +262,7 @@ impl PeerKnowledge {
             clock: None,
             held: None,
             held_trust: None,
+            signed: None,
             used_approval: None,
             notices: Vec::new(),
         }
@@ -275,7 +281,23 @@ impl PeerKnowledge {
         }
     }
 
-    /// Records the answer "not modified" (304), which confirms the known document.
+    /// Takes the answer "not modified" (304), which confirms the known document. If the peer signs,
+    /// the answer has to be signed as well: otherwise anyone could keep an old document fresh.
+    pub fn absorb_not_modified(
+        &mut self,
+        peer: &Peer,
+        kind: DocumentKind,
+        delivery: &Delivery,
+        now: Timestamp,
+    ) -> Absorbed {
+        if let Err(why) = self.check_not_modified(peer, kind, delivery, now) {
+            return self.refuse_unsigned(peer, kind, &why, now);
+        }
+        self.record_not_modified(kind, now);
+        Absorbed::Confirmed
+    }
+
+    /// Records that the known document was confirmed.
     pub fn record_not_modified(&mut self, kind: DocumentKind, now: Timestamp) {
         let confirmed = match kind {
             DocumentKind::Public => self.public.as_mut().map(|known| &mut known.confirmed),

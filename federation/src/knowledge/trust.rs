@@ -67,6 +67,8 @@ pub enum Basis {
     Approved,
     /// The peer's object says [`RootChange::Accept`].
     Accepted,
+    /// The known key has signed it, and it has one of the known roots.
+    Announced,
     /// Nothing vouches for it, and the peer's object does not ask for that.
     Unprotected,
 }
@@ -77,6 +79,9 @@ impl Basis {
         match self {
             Self::Approved => {
                 (Severity::Info, "an operator approved it here, so nothing has to be done")
+            }
+            Self::Announced => {
+                (Severity::Info, "the peer's known key has signed it, so nothing has to be done")
             }
             Self::Unprotected => (Severity::Warning, UNPROTECTED),
             Self::First | Self::NothingNew | Self::Accepted => (Severity::Warning, WAS_IT_INTENDED),
@@ -102,12 +107,22 @@ pub(super) struct Objection {
     approvable: bool,
 }
 
-/// Judges an announcement. `used` is the approval that has already released something.
+/// What speaks for an announcement.
+pub(super) struct Evidence {
+    /// Whether the peer has ever signed.
+    pub(super) signs: bool,
+    /// Whether the known key has signed this.
+    pub(super) vouched: bool,
+    /// The approval that has already released something.
+    pub(super) used_approval: Option<TrustId>,
+}
+
+/// Judges an announcement.
 pub(super) fn judge(
     known: Option<&PublicDocument>,
     new: &PublicDocument,
     peer: &Peer,
-    used: Option<TrustId>,
+    evidence: &Evidence,
 ) -> Verdict {
     let policy = &peer.trust;
     let excluded = policy.pins.excluded(new);
@@ -135,16 +150,20 @@ pub(super) fn judge(
         (None, _) => return Verdict::Taken(Basis::First),
         (Some(_), Some(reason)) => reason,
     };
-    let approved = policy.approved.filter(|approved| used != Some(*approved));
-    match policy.root_change {
-        _ if approved == Some(TrustId::of(new)) => Verdict::Taken(Basis::Approved),
-        Some(RootChange::Accept) => Verdict::Taken(Basis::Accepted),
-        None => Verdict::Taken(Basis::Unprotected),
-        Some(RootChange::Approve) => {
-            let why = "nothing that is trusted vouches for it".to_owned();
-            Verdict::Held(Objection { reason, change, why, approvable: true })
-        }
+    let Evidence { signs, vouched, used_approval } = *evidence;
+    let approved = policy.approved.filter(|approved| used_approval != Some(*approved));
+    if approved == Some(TrustId::of(new)) {
+        return Verdict::Taken(Basis::Approved);
     }
+    let overlaps = known.is_some_and(|known| known.roots.iter().any(|old| new.roots.contains(old)));
+    let why = match policy.root_change {
+        Some(RootChange::Accept) => return Verdict::Taken(Basis::Accepted),
+        None if !signs && !vouched => return Verdict::Taken(Basis::Unprotected),
+        _ if vouched && overlaps => return Verdict::Taken(Basis::Announced),
+        _ if vouched => "it has none of the known roots, although the known key has signed it",
+        _ => "the known key has not signed it",
+    };
+    Verdict::Held(Objection { reason, change, why: why.to_owned(), approvable: true })
 }
 
 /// Returns what is new and not pinned: the roots if any is, else the key, else the UUID. A root that

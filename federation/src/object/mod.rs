@@ -23,7 +23,7 @@ pub use service::{
 pub use trust::{
     ACCEPT_DOCUMENT_ANNOTATION, APPROVE_ANNOTATION, PIN_KEYS_ANNOTATION, PIN_ROOTS_ANNOTATION,
     PIN_UUIDS_ANNOTATION, Pins, ROOT_CHANGE_ANNOTATION, RootChange, TrustPolicy,
-    is_annotation_of_fedgate,
+    UNSIGNED_ANNOTATION, is_annotation_of_fedgate,
 };
 
 use crate::finding::{Finding, ObjectRef};

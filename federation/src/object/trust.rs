@@ -27,13 +27,18 @@ pub const PIN_KEYS_ANNOTATION: &str = "fedgate.dev/pin-keys";
 /// The annotation with the only UUIDs that the peer may have.
 pub const PIN_UUIDS_ANNOTATION: &str = "fedgate.dev/pin-uuids";
 
-const ALL: [&str; 6] = [
+/// The annotation by which an operator takes documents that are not signed, although the peer has
+/// signed before. Its value is `Accept`.
+pub const UNSIGNED_ANNOTATION: &str = "fedgate.dev/unsigned";
+
+const ALL: [&str; 7] = [
     ACCEPT_DOCUMENT_ANNOTATION,
     ROOT_CHANGE_ANNOTATION,
     APPROVE_ANNOTATION,
     PIN_ROOTS_ANNOTATION,
     PIN_KEYS_ANNOTATION,
     PIN_UUIDS_ANNOTATION,
+    UNSIGNED_ANNOTATION,
 ];
 
 /// The most values of one annotation with pins.
@@ -62,6 +67,8 @@ pub struct TrustPolicy {
     pub root_change: Option<RootChange>,
     /// The change that is approved.
     pub approved: Option<TrustId>,
+    /// True if signatures are not looked at.
+    pub accepts_unsigned: bool,
     /// What alone may be trusted.
     pub pins: Pins,
 }
@@ -138,6 +145,7 @@ pub(super) fn parse(
     TrustPolicy {
         root_change: parse_root_change(named, findings),
         approved: parse_approved(named, findings),
+        accepts_unsigned: parse_unsigned(named, findings),
         pins,
     }
 }
@@ -158,6 +166,18 @@ fn parse_root_change(
             Some(RootChange::Approve)
         }
     }
+}
+
+fn parse_unsigned(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding>) -> bool {
+    let Some(text) = named.annotation(UNSIGNED_ANNOTATION) else { return false };
+    if text != "Accept" {
+        let message = format!(
+            "expected Accept, found {:?}; until this is corrected signatures are required",
+            shown(text)
+        );
+        findings.push(named.refused(Severity::Error, UNSIGNED_ANNOTATION, message));
+    }
+    text == "Accept"
 }
 
 fn parse_approved(

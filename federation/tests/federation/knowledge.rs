@@ -6,7 +6,9 @@ use crate::rig::{
 };
 use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, PublicService};
-use fedgate_federation::knowledge::{Absorbed, Age, DocumentKind, ExchangeReason, PeerKnowledge};
+use fedgate_federation::knowledge::{
+    Absorbed, Age, Delivery, DocumentKind, ExchangeReason, PeerKnowledge,
+};
 use fedgate_federation::object::Peer;
 
 fn beta() -> Peer {
@@ -34,7 +36,13 @@ fn services_of(knowledge: &PeerKnowledge) -> usize {
 }
 
 fn absorb_public(knowledge: &mut PeerKnowledge, document: &PublicDocument, now: i64) -> Absorbed {
-    knowledge.absorb_public(&beta(), &document.to_json(), None, &Limits::default(), at(now))
+    knowledge.absorb_public(
+        &beta(),
+        &document.to_json(),
+        Default::default(),
+        &Limits::default(),
+        at(now),
+    )
 }
 
 #[test]
@@ -171,13 +179,20 @@ fn a_broken_document_changes_nothing() {
         (b"{}", ExchangeReason::InvalidPrivateMetadata),
         (b"\xff", ExchangeReason::InvalidJson),
     ] {
-        let refused =
-            knowledge.absorb_private(&beta(), body, None, &Limits::default(), &TIMES, at(60));
+        let refused = knowledge.absorb_private(
+            &beta(),
+            body,
+            Default::default(),
+            &Limits::default(),
+            &TIMES,
+            at(60),
+        );
         the(&refused.into_findings(), Reason::InvalidDocument);
         assert_eq!(knowledge.private_exchange.as_ref().unwrap().reason, reason);
         assert_eq!(knowledge.private, before.private);
     }
-    let refused = knowledge.absorb_public(&beta(), b"{}", None, &Limits::default(), at(60));
+    let refused =
+        knowledge.absorb_public(&beta(), b"{}", Default::default(), &Limits::default(), at(60));
     the(&refused.into_findings(), Reason::InvalidDocument);
     assert_eq!(
         knowledge.public_exchange.as_ref().unwrap().reason,
@@ -247,7 +262,7 @@ fn a_304_confirms_the_known_document_and_its_entity_tag() {
         knowledge.absorb_private(
             &beta(),
             &document.to_json(),
-            Some(tag.to_owned()),
+            Delivery { etag: Some(tag.to_owned()), ..Delivery::default() },
             &Limits::default(),
             &TIMES,
             at(now),
@@ -295,7 +310,13 @@ fn another_trust_domain_discards_the_knowledge() {
     let document = public('2', 2, "moved.example", vec![root()]);
     assert!(
         knowledge
-            .absorb_public(&moved, &document.to_json(), None, &Limits::default(), at(60))
+            .absorb_public(
+                &moved,
+                &document.to_json(),
+                Default::default(),
+                &Limits::default(),
+                at(60)
+            )
             .is_taken()
     );
     assert_eq!((knowledge.trust_domain.as_str(), knowledge.private), ("moved.example", None));
@@ -405,7 +426,14 @@ fn the_time_of_the_last_refusal_is_saved_after_a_quarter_of_the_limit() {
     let refused_at = |knowledge: &PeerKnowledge, seconds| {
         let mut knowledge = knowledge.clone();
         let limits = Limits::default();
-        knowledge.absorb_private(&beta(), b"<html>", None, &limits, &TIMES, at(seconds));
+        knowledge.absorb_private(
+            &beta(),
+            b"<html>",
+            Default::default(),
+            &limits,
+            &TIMES,
+            at(seconds),
+        );
         knowledge
     };
     let first = refused_at(&knowing(&ours(1, 2)), 0);

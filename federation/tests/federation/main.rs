@@ -28,6 +28,7 @@ mod reasons;
 mod rig;
 mod robustness;
 mod root_rotation;
+mod signatures;
 mod snapshot;
 mod tokens;
 mod trust;

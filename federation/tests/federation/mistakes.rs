@@ -17,8 +17,9 @@ use x509_parser::prelude::FromDer;
 fn reported_for(body: &[u8]) -> (ExchangeReason, String) {
     let peer = Peer::parse(Rig::new().object("beta")).unwrap().0;
     let mut known = PeerKnowledge::new(&peer);
-    let findings =
-        known.absorb_public(&peer, body, None, &Limits::default(), at(1)).into_findings();
+    let findings = known
+        .absorb_public(&peer, body, Default::default(), &Limits::default(), at(1))
+        .into_findings();
     let exchange = known.public_exchange.unwrap();
     if exchange.reason != ExchangeReason::Succeeded {
         assert!(

@@ -9,7 +9,13 @@ use fedgate_federation::{FindingReason as Reason, Severity};
 
 fn absorb_public(rig: &mut Rig, document: &PublicDocument, now: i64) {
     let peer = peer("beta", "beta.example");
-    rig.known("beta").absorb_public(&peer, &document.to_json(), None, &Limits::default(), at(now));
+    rig.known("beta").absorb_public(
+        &peer,
+        &document.to_json(),
+        Default::default(),
+        &Limits::default(),
+        at(now),
+    );
     rig.now = at(now);
 }
 
@@ -83,7 +89,13 @@ fn repeated_refusals_are_one_finding_until_a_day_after_the_last() {
     let mut rig = Rig::new();
     for n in [20, 80, 140] {
         let peer = peer("beta", "beta.example");
-        rig.known("beta").absorb_public(&peer, b"<html>", None, &Limits::default(), at(n));
+        rig.known("beta").absorb_public(
+            &peer,
+            b"<html>",
+            Default::default(),
+            &Limits::default(),
+            at(n),
+        );
         rig.now = at(n);
         let findings = rig.federate().findings;
         let finding = the(&findings, Reason::InvalidDocument);

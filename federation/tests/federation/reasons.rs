@@ -7,10 +7,12 @@ use crate::rig::{
 use fedgate_federation::bundle::Root;
 use fedgate_federation::document::Limits;
 use fedgate_federation::federate::Passthrough;
+use fedgate_federation::knowledge::Delivery;
 use fedgate_federation::object::{
     APPROVE_ANNOTATION, GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, PIN_ROOTS_ANNOTATION,
     PolicyObject, ROOT_CHANGE_ANNOTATION, ServiceObject, ServicePortSpec,
 };
+use fedgate_federation::signature::Signatures;
 use fedgate_federation::{Finding, FindingReason, Severity};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -105,7 +107,10 @@ fn trust() -> Vec<Finding> {
     rig.object("beta").annotations.insert(ROOT_CHANGE_ANNOTATION.to_owned(), approve);
     let peer = fedgate_federation::object::Peer::parse(rig.object("beta")).unwrap().0;
     let new = public('2', b'2', "beta.example", vec![root()]).to_json();
-    rig.known("beta").absorb_public(&peer, &new, None, &Limits::default(), at(1));
+    rig.known("beta").absorb_public(&peer, &new, Default::default(), &Limits::default(), at(1));
+    let garbage = Some(Signatures::parse(b"x"));
+    let delivery = Delivery { signatures: garbage, ..Delivery::default() };
+    rig.known("beta").absorb_public(&peer, &new, delivery, &Limits::default(), at(1));
     rig.object("beta").annotations.insert("fedgate.dev/approved".to_owned(), String::new());
     rig.object("beta").annotations.insert(APPROVE_ANNOTATION.to_owned(), String::new());
     rig.federate().findings
@@ -135,7 +140,7 @@ fn documents() -> Vec<Finding> {
     known.absorb_private(
         &peer,
         body.to_string().as_bytes(),
-        None,
+        Default::default(),
         &limits,
         &crate::rig::TIMES,
         at(1),
@@ -146,13 +151,15 @@ fn documents() -> Vec<Finding> {
     .unwrap();
     body["rootCA"] = json!(format!("{}-----BEGIN X", body["rootCA"].as_str().unwrap()));
     let mut findings = known
-        .absorb_public(&peer, body.to_string().as_bytes(), None, &limits, at(1))
+        .absorb_public(&peer, body.to_string().as_bytes(), Default::default(), &limits, at(1))
         .into_findings();
-    findings.extend(known.absorb_public(&peer, b"{}", None, &limits, at(1)).into_findings());
+    findings.extend(
+        known.absorb_public(&peer, b"{}", Default::default(), &limits, at(1)).into_findings(),
+    );
     body["fedgate"] = json!(1);
     findings.extend(
         known
-            .absorb_public(&peer, body.to_string().as_bytes(), None, &limits, at(1))
+            .absorb_public(&peer, body.to_string().as_bytes(), Default::default(), &limits, at(1))
             .into_findings(),
     );
     findings.extend(rig.federate().findings);

@@ -171,7 +171,13 @@ pub(crate) fn known(
     now: Timestamp,
 ) -> PeerKnowledge {
     let mut knowledge = PeerKnowledge::new(peer);
-    let taken = knowledge.absorb_public(peer, &public.to_json(), None, &Limits::default(), now);
+    let taken = knowledge.absorb_public(
+        peer,
+        &public.to_json(),
+        Default::default(),
+        &Limits::default(),
+        now,
+    );
     assert!(taken.is_taken(), "{taken:?}");
     let taken = absorb_private(&mut knowledge, peer, private, now);
     assert!(taken.is_taken(), "{taken:?}");
@@ -184,7 +190,14 @@ pub(crate) fn absorb_private(
     private: &PrivateDocument,
     now: Timestamp,
 ) -> Absorbed {
-    knowledge.absorb_private(peer, &private.to_json(), None, &Limits::default(), &TIMES, now)
+    knowledge.absorb_private(
+        peer,
+        &private.to_json(),
+        Default::default(),
+        &Limits::default(),
+        &TIMES,
+        now,
+    )
 }
 
 /// All inputs of `federate`, for tests to change.

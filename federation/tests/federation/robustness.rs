@@ -86,10 +86,16 @@ fn take(knowledge: &mut PeerKnowledge, peer: &Peer, step: &Step, now: i64) {
         Step::Public { uuid, roots, .. } => {
             let document =
                 public(*uuid, 2, peer.trust_domain.as_str(), vec![ROOTS[*roots].clone()]);
-            knowledge.absorb_public(peer, &document.to_json(), None, &limits, at(now));
+            knowledge.absorb_public(
+                peer,
+                &document.to_json(),
+                Default::default(),
+                &limits,
+                at(now),
+            );
         }
         Step::Private { body, .. } => {
-            knowledge.absorb_private(peer, body, None, &limits, &TIMES, at(now));
+            knowledge.absorb_private(peer, body, Default::default(), &limits, &TIMES, at(now));
         }
         Step::Failed { .. } => knowledge.record_failure(
             DocumentKind::Public,

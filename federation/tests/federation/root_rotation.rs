@@ -49,8 +49,13 @@ fn applied<'f>(federation: &'f Federation, peer: &str) -> &'f [Fingerprint] {
 fn publish_roots(rig: &mut Rig, seconds: i64, roots: Vec<Root>) {
     let document = public('2', b'2', "beta.example", roots).to_json();
     let beta = peer("beta", "beta.example");
-    let absorbed =
-        rig.known("beta").absorb_public(&beta, &document, None, &Limits::default(), at(seconds));
+    let absorbed = rig.known("beta").absorb_public(
+        &beta,
+        &document,
+        Default::default(),
+        &Limits::default(),
+        at(seconds),
+    );
     assert!(absorbed.is_taken(), "{absorbed:?}");
 }
 

@@ -31,7 +31,7 @@ impl Rig {
         let peer = self.beta();
         let (body, limits) = (document.to_json(), Limits::default());
         self.now = at(seconds);
-        self.known("beta").absorb_public(&peer, &body, None, &limits, at(seconds))
+        self.known("beta").absorb_public(&peer, &body, Default::default(), &limits, at(seconds))
     }
 
     fn trusts(&self, root: &Root) -> bool {

@@ -213,7 +213,8 @@ fn a_peers_new_root_and_key_are_reported_also_after_a_restart() {
     let reported = alpha.wait("the new root", |status| finding(status, "roots_changed").cloned());
     assert_eq!(
         (&reported["object"]["name"], &reported["severity"]),
-        (&Value::from("beta"), &Value::from("warning"))
+        (&Value::from("beta"), &Value::from("info")),
+        "beta's key has signed it, and the old root is still there"
     );
     let admin: Value =
         serde_json::from_slice(&fs::read(alpha.path("state/admin.json")).unwrap()).unwrap();
@@ -229,7 +230,8 @@ fn a_peers_new_root_and_key_are_reported_also_after_a_restart() {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     alpha.start();
     beta.start();
-    alpha.wait("the new key", |status| finding(status, "key_changed").map(drop));
+    let new_key = alpha.wait("the new key", |status| finding(status, "key_changed").cloned());
+    assert_eq!(new_key["severity"], "error", "the old key has not signed it, so it is held");
     let after =
         alpha.wait("the new root still", |status| finding(status, "roots_changed").cloned());
     assert_eq!(after, reported);

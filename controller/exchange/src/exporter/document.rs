@@ -1,16 +1,25 @@
 //! A document, ready to be sent. Documents of peers that may see the same services share their
 //! large part.
 
+use super::signing::{Signed, Signer};
 use axum::{
     body::{Body, Bytes},
     http::HeaderValue,
 };
-use fedgate_federation::{document, header::holds_tag};
+use fedgate_federation::{
+    bundle::Fingerprint,
+    document::{self, ClusterUuid},
+    header::holds_tag,
+    knowledge::DocumentKind,
+    signature::Statement,
+};
 use hyper::body::{Frame, SizeHint};
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -30,8 +39,9 @@ impl Head {
     /// The document that consists of this head and `tail`.
     pub(super) fn with(&self, tail: impl Into<Bytes>) -> Document {
         let tail = tail.into();
-        let etag = entity_tag(self.hash.clone().chain_update(&tail));
-        Document { head: self.bytes.clone(), tail, etag }
+        let hash = self.hash.clone().chain_update(&tail);
+        let digest = Fingerprint::of_hash(hash.clone().finalize().into());
+        Document { head: self.bytes.clone(), tail, etag: entity_tag(hash), digest, signed: None }
     }
 }
 
@@ -41,12 +51,33 @@ pub struct Document {
     head: Bytes,
     tail: Bytes,
     etag: HeaderValue,
+    /// SHA-256 of the bytes.
+    digest: Fingerprint,
+    signed: Option<Arc<Signed>>,
 }
 
 impl Document {
     /// Makes a document of these bytes.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
         Head::new(bytes).with(Bytes::new())
+    }
+
+    /// The same document, to be signed. `audience` is the only reader that it is for.
+    pub(super) fn issued_by(
+        self,
+        issuer: &ClusterUuid,
+        kind: DocumentKind,
+        audience: Option<&ClusterUuid>,
+        sequence: u64,
+    ) -> Self {
+        let (issuer, audience) = (issuer.clone(), audience.cloned());
+        let statement = Statement { kind, issuer, audience, sequence, digest: self.digest };
+        Self { signed: Some(Arc::new(Signed::new(statement))), ..self }
+    }
+
+    /// Its signature at this moment; `None` if it is not to be signed.
+    pub(super) fn signature(&self, signer: &Signer, now: Timestamp) -> Option<HeaderValue> {
+        self.signed.as_ref()?.signature(signer, now)
     }
 
     /// The bytes as a response body.

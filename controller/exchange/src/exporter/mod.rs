@@ -25,6 +25,7 @@ mod routes;
 #[cfg(test)]
 pub(crate) mod server_tests;
 mod settings;
+mod signing;
 mod slots;
 mod tls;
 mod tls_files;
@@ -40,6 +41,7 @@ pub(crate) use metrics::{DocumentLabel, Dropped, DroppedLabels, RequestLabels, T
 pub use published::{Access, Published};
 pub(crate) use settings::Transport;
 pub use settings::{ExporterSettings, InvalidPath, MetadataPath};
+pub use signing::Signer;
 pub use tls::{ServerTls, ServerTlsError};
 pub use tls_files::MetadataTls;
 

@@ -2,7 +2,9 @@
 //! request.
 
 use super::document::{Document, Head};
-use fedgate_federation::{Federation, document::ClusterUuid, key::PublicKey};
+use fedgate_federation::{
+    Federation, document::ClusterUuid, key::PublicKey, knowledge::DocumentKind,
+};
 use std::collections::HashMap;
 
 /// Everything that is served at one moment. The default serves nothing.
@@ -38,7 +40,7 @@ impl Published {
         // Without a root, readers would take the documents for broken.
         let is_ready = !public.roots.is_empty();
         Self {
-            public: is_ready.then(|| Document::new(public.to_json())),
+            public: is_ready.then(|| public_document(federation)),
             bundle: is_ready.then(|| Document::new(federation.spiffe_bundle.to_json())),
             access: Some(Access::of(federation)),
         }
@@ -47,6 +49,13 @@ impl Published {
     pub(super) fn peer(&self, cluster: &ClusterUuid) -> Option<&PeerAccess> {
         self.access.as_ref().and_then(|access| access.peer(cluster))
     }
+}
+
+fn public_document(federation: &Federation) -> Document {
+    let public = &federation.public_document;
+    let sequence = federation.published.public.as_ref().map_or(0, |version| version.sequence);
+    let document = Document::new(public.to_json());
+    document.issued_by(&public.cluster_uuid, DocumentKind::Public, None, sequence)
 }
 
 impl Access {
@@ -66,7 +75,11 @@ impl Access {
             // and kept once.
             let same = (document.services.as_ptr(), document.gateways.as_slice());
             let head: &Head = heads.entry(same).or_insert_with(|| Head::new(document.head_json()));
-            access.allow(cluster.clone(), member.key, head.with(document.tail_json()));
+            let sequence = document.extension.as_ref().map_or(0, |extension| extension.sequence);
+            let (issuer, kind) = (&public.cluster_uuid, DocumentKind::Private);
+            let document = head.with(document.tail_json());
+            let document = document.issued_by(issuer, kind, Some(cluster), sequence);
+            access.allow(cluster.clone(), member.key, document);
         }
         access
     }

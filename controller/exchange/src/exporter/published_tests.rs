@@ -95,7 +95,7 @@ fn knowledge(object: &Named<IstioFederationSpec>, now: Timestamp) -> (PeerName, 
     let mut knowledge = PeerKnowledge::new(&peer);
     assert!(
         knowledge
-            .absorb_public(&peer, &document.to_json(), None, &Limits::default(), now)
+            .absorb_public(&peer, &document.to_json(), Default::default(), &Limits::default(), now)
             .is_taken()
     );
     (peer.name, knowledge)

@@ -13,19 +13,22 @@ use crate::prefer::{self, PREFER, PREFERENCE_APPLIED};
 use axum::{
     Router,
     extract::{Extension, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use fedgate_federation::{
     document::{ClusterUuid, PRIVATE_PATH, PUBLIC_PATH, SPIFFE_BUNDLE_PATH},
     key::PublicKey,
+    signature::SIGNATURE_HEADER,
 };
 use std::{future::pending, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
 };
+
+const SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 /// The state shared by all handlers.
 pub(super) struct Exporter {
@@ -69,12 +72,12 @@ pub(super) fn router(
 
 async fn public_document(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> Response {
     let published = exporter.published();
-    exporter.counted(DocumentLabel::Public, open(published.public.as_ref(), &headers))
+    exporter.counted(DocumentLabel::Public, exporter.open(published.public.as_ref(), &headers))
 }
 
 async fn bundle_document(State(exporter): State<Arc<Exporter>>, headers: HeaderMap) -> Response {
     let published = exporter.published();
-    exporter.counted(DocumentLabel::Bundle, open(published.bundle.as_ref(), &headers))
+    exporter.counted(DocumentLabel::Bundle, exporter.open(published.bundle.as_ref(), &headers))
 }
 
 async fn private_document(
@@ -93,7 +96,7 @@ async fn private_document(
             let wait = prefer::wait(headers.get_all(PREFER)).filter(|_| method == Method::GET);
             match wait {
                 Some(wait) => exporter.answer_in_time(&reader, wait, &headers).await,
-                None => answer(&peer.document, &headers),
+                None => exporter.answer(&peer.document, &headers),
             }
         }
         Err(_) => unauthorized(),
@@ -127,7 +130,7 @@ impl Exporter {
         let published = self.published();
         // It may have been removed meanwhile.
         let Some(document) = document_for(&published, reader) else { return unauthorized() };
-        let mut response = answer(document, headers);
+        let mut response = self.answer(document, headers);
         if applied {
             response.headers_mut().insert(PREFERENCE_APPLIED, prefer::waiting(wait));
         }
@@ -171,19 +174,28 @@ impl Exporter {
         turn.pause().await;
     }
 
+    /// Answers with a document, with 304 if the client already has it, or with 503 before there is
+    /// one. Half a document would count as broken.
+    fn open(&self, document: Option<&Document>, headers: &HeaderMap) -> Response {
+        match document {
+            Some(document) => self.answer(document, headers),
+            None => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "not ready\n")
+                .into_response(),
+        }
+    }
+
+    fn answer(&self, document: &Document, headers: &HeaderMap) -> Response {
+        let mut response = answer(document, headers);
+        let now = self.settings.clock.now();
+        if let Some(signature) = document.signature(&self.settings.signer, now) {
+            response.headers_mut().insert(SIGNATURE, signature);
+        }
+        response
+    }
+
     fn counted(&self, document: DocumentLabel, response: Response) -> Response {
         self.settings.metrics.answered(document, response.status().as_u16());
         response
-    }
-}
-
-/// Answers with a document, with 304 if the client already has it, or with 503 before there is one.
-/// Half a document would count as broken.
-fn open(document: Option<&Document>, headers: &HeaderMap) -> Response {
-    match document {
-        Some(document) => answer(document, headers),
-        None => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "not ready\n")
-            .into_response(),
     }
 }
 

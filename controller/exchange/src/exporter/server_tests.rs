@@ -2,7 +2,7 @@
 
 use super::{
     Document, Dropped, DroppedLabels, ExporterSettings, Limits, MetadataPath, Metrics, Published,
-    ServerTls, Transport, serve,
+    ServerTls, Signer, Transport, serve,
 };
 use crate::loopback::{TestCa, read_head};
 use fedgate_process::clock::Clock;
@@ -23,6 +23,7 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) published: watch::Sender<Arc<Published>>,
     pub(crate) metrics: Metrics,
+    pub(crate) signer: Signer,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -37,19 +38,21 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (published, metrics) = (watch::Sender::new(Arc::new(published)), Metrics::default());
+        let signer = Signer::default();
         let settings = ExporterSettings {
             path: MetadataPath::default(),
             transport,
             limits,
             clock,
             metrics: metrics.clone(),
+            signer: signer.clone(),
         };
         let (stop, stopped) = oneshot::channel();
         let served = published.clone();
         let task = tokio::spawn(async move {
             serve(listener, settings, served, async { drop(stopped.await) }).await
         });
-        Self { address, published, metrics, stop: Some(stop), task }
+        Self { address, published, metrics, signer, stop: Some(stop), task }
     }
 
     pub(crate) async fn plain(limits: Limits) -> Self {

@@ -1,6 +1,6 @@
 //! The exporter's settings.
 
-use super::{Limits, Metrics, ServerTls};
+use super::{Limits, Metrics, ServerTls, Signer};
 use fedgate_process::clock::{Clock, SystemClock};
 use std::sync::Arc;
 
@@ -17,18 +17,25 @@ pub struct ExporterSettings {
     pub(crate) clock: Arc<dyn Clock>,
     /// The exporter's counters.
     pub(crate) metrics: Metrics,
+    /// What signs the documents.
+    pub(crate) signer: Signer,
 }
 
 impl ExporterSettings {
     /// The settings of a running controller, with HTTPS if there is a certificate.
-    pub fn new(path: MetadataPath, tls: Option<Arc<ServerTls>>, metrics: Metrics) -> Self {
+    pub fn new(
+        path: MetadataPath,
+        tls: Option<Arc<ServerTls>>,
+        metrics: Metrics,
+        signer: Signer,
+    ) -> Self {
         let limits = Limits::default().within_descriptors();
         let (transport, limits) = match tls {
             // Behind a proxy all connections come from one source.
             None => (Transport::Plain, Limits { connections_per_source: None, ..limits }),
             Some(tls) => (Transport::Tls(tls), limits),
         };
-        Self { path, transport, limits, clock: Arc::new(SystemClock), metrics }
+        Self { path, transport, limits, clock: Arc::new(SystemClock), metrics, signer }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::{FetchFailure, failure::Refused};
 use crate::prefer::{self, PREFER, PREFERENCE_APPLIED};
-use fedgate_federation::{header, knowledge::ClockReading};
+use fedgate_federation::header;
+use fedgate_federation::knowledge::{ClockReading, Delivery};
+use fedgate_federation::signature::{SIGNATURE_HEADER, SignatureError, Signatures};
 use fedgate_process::clock::Clock;
 use jiff::Timestamp;
 use reqwest::{
@@ -33,10 +35,10 @@ pub(super) struct Get<'a> {
 /// A successful answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The document, and its entity tag if the server sent one.
-    Fresh { body: Vec<u8>, etag: Option<String> },
+    /// The document, and what came with it.
+    Fresh { body: Vec<u8>, delivery: Delivery },
     /// The known document is still current.
-    NotModified,
+    NotModified(Delivery),
 }
 
 /// The outcome, and what the answer reveals about the server's clock.
@@ -57,7 +59,7 @@ impl Fetched {
     pub(super) fn can_go_on(&self) -> bool {
         let small = match &self.answer {
             Ok(Answer::Fresh { body, .. }) => body.len() <= MOST_TO_GO_ON,
-            Ok(Answer::NotModified) => true,
+            Ok(Answer::NotModified(_)) => true,
             Err(_) => false,
         };
         small && self.waits
@@ -112,10 +114,12 @@ fn known_tag(get: &Get<'_>) -> Option<HeaderValue> {
 pub(super) async fn answer(response: Response, get: &Get<'_>) -> Result<Answer, FetchFailure> {
     match response.status() {
         StatusCode::OK => {
-            let etag = entity_tag(&response);
-            Ok(Answer::Fresh { body: body(response, get.limit).await?, etag })
+            let delivery = delivery(&response);
+            Ok(Answer::Fresh { body: body(response, get.limit).await?, delivery })
         }
-        StatusCode::NOT_MODIFIED if known_tag(get).is_some() => Ok(Answer::NotModified),
+        StatusCode::NOT_MODIFIED if known_tag(get).is_some() => {
+            Ok(Answer::NotModified(delivery(&response)))
+        }
         _ => Err(FetchFailure::Status(refused(response, get.bearer).await)),
     }
 }
@@ -186,6 +190,16 @@ fn date(response: &Response) -> Option<Timestamp> {
         return None;
     }
     header::date(response.headers().get(DATE)?.as_bytes())
+}
+
+fn delivery(response: &Response) -> Delivery {
+    let mut headers = response.headers().get_all(SIGNATURE_HEADER).iter();
+    let signatures = match (headers.next(), headers.next()) {
+        (None, _) => None,
+        (Some(only), None) => Some(Signatures::parse(only.as_bytes())),
+        (Some(_), Some(_)) => Some(Err(SignatureError::TooMany)),
+    };
+    Delivery { etag: entity_tag(response), signatures, reader: None }
 }
 
 fn entity_tag(response: &Response) -> Option<String> {

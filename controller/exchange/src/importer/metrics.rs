@@ -36,13 +36,14 @@ pub struct Metrics {
 }
 
 /// The findings that are counted as notices.
-const NOTICES: [FindingReason; 7] = [
+const NOTICES: [FindingReason; 8] = [
     FindingReason::UuidChanged,
     FindingReason::KeyChanged,
     FindingReason::RootsChanged,
     FindingReason::NotPinned,
     FindingReason::InvalidDocument,
     FindingReason::ReplayedDocument,
+    FindingReason::UnsignedDocument,
     FindingReason::HeldDocument,
 ];
 

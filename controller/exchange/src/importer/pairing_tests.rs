@@ -6,7 +6,9 @@ use super::{
     SystemRoots,
 };
 use crate::{
-    exporter::{Limits as ExporterLimits, Published, Transport, server_tests::TestServer},
+    exporter::{
+        Access, Document, Limits as ExporterLimits, Published, Transport, server_tests::TestServer,
+    },
     lookup::LookUpSettings,
     loopback::{Server, TestCa, TestClock, identity},
     probe::{ProbeSettings, probe_tests::gateway},
@@ -14,7 +16,7 @@ use crate::{
 };
 use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_federation::{
-    Federation, FindingReason, Inputs, LocalCluster,
+    Federation, FindingReason, Inputs, LocalCluster, Severity,
     bundle::Root,
     credentials::Credentials,
     document::{GatewayAddress, GatewayHost, Limits, Network, PublicDocument},
@@ -65,6 +67,7 @@ impl Cluster {
             Arc::new(clock.clone()),
         )
         .await;
+        exporter.signer.use_key(identity.key.clone());
         let (sender, updates) = mpsc::channel(16);
         let metrics = Metrics::default();
         let gateway = GatewayHost::parse(&format!("192.0.2.{}", name.as_bytes()[0])).unwrap();
@@ -225,6 +228,43 @@ async fn two_clusters_pair() {
         .until(|_, known| private_reason(known, "beta") == Some(ExchangeReason::NonOkResponse))
         .await;
     assert_eq!(imports(&alpha.compile(), "beta"), 2, "what is known is not given up for a 401");
+}
+
+#[tokio::test]
+async fn documents_and_confirmations_are_signed_and_nothing_less_is_taken_afterwards() {
+    let (mut alpha, mut beta) = pair().await;
+    let [alpha_name, beta_name] = ["alpha", "beta"].map(|name| PeerName::parse(name).unwrap());
+    // By "not modified", or by a document that says the same.
+    let is_confirmed = |known: &PeerKnowledge| {
+        let signed = known
+            .signed
+            .as_ref()
+            .is_some_and(|signed| signed.public.is_some() && signed.private.is_some());
+        let public = known.public.as_ref();
+        signed && public.is_some_and(|public| public.confirmed > public.fetched)
+    };
+    alpha.until(|_, known| known.get(&beta_name).is_some_and(is_confirmed)).await;
+    let federation = alpha.compile();
+    assert!(federation.findings.iter().all(|finding| finding.severity != Severity::Error));
+
+    // Whoever answers for beta now has the documents, and not the key.
+    let signed = beta.exporter.published.borrow().clone();
+    let mut document = (*beta.compile().private_documents[&alpha_name]).clone();
+    document.extension.as_mut().unwrap().sequence += 1;
+    let mut access = Access::new(beta.local.cluster_uuid.clone(), beta.local.authn_key);
+    let (uuid, key) = (alpha.local.cluster_uuid.clone(), alpha.local.authn_key);
+    access.allow(uuid, key, Document::new(document.to_json()));
+    let unsigned = Published { access: Some(access), ..(*signed).clone() };
+    beta.exporter.published.send_replace(Arc::new(unsigned));
+    let refused = Some(ExchangeReason::InvalidPrivateMetadata);
+    alpha.until(|_, known| private_reason(known, "beta") == refused).await;
+    let federation = alpha.compile();
+    let unsigned = FindingReason::UnsignedDocument;
+    assert!(federation.findings.iter().any(|finding| finding.reason == unsigned));
+    assert_eq!(imports(&federation, "beta"), 1, "what is known stays");
+    beta.exporter.published.send_replace(signed);
+    let succeeded = Some(ExchangeReason::Succeeded);
+    alpha.until(|_, known| private_reason(known, "beta") == succeeded).await;
 }
 
 fn condition(federation: &Federation, peer: &str, kind: ConditionType) -> Option<Condition> {

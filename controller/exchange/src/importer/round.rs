@@ -13,7 +13,7 @@ use crate::lookup::{LookUps, look_up_now};
 use fedgate_federation::{
     document::{PRIVATE_PATH, PUBLIC_PATH},
     knowledge::{
-        Absorbed, DocumentKind, ExchangeReason, LookupOutcome, PeerKnowledge, ProbeResult,
+        Absorbed, Delivery, DocumentKind, ExchangeReason, LookupOutcome, PeerKnowledge, ProbeResult,
     },
     object::Peer,
     token::TokenSource,
@@ -265,9 +265,16 @@ impl Poller {
     /// Merges an answer into the knowledge. Returns true if the document is good.
     pub(super) async fn take(&mut self, kind: DocumentKind, answer: Answer) -> bool {
         let now = self.settings.clock.now();
-        let Answer::Fresh { body, etag } = answer else {
-            self.knowledge.record_not_modified(kind, now);
-            return self.ended(kind);
+        let reader = Some(self.settings.identity.cluster_uuid.clone());
+        let (body, delivery) = match answer {
+            Answer::Fresh { body, delivery } => (body, Delivery { reader, ..delivery }),
+            Answer::NotModified(delivery) => {
+                let delivery = Delivery { reader, ..delivery };
+                let peer = self.peer.clone();
+                let absorbed = self.knowledge.absorb_not_modified(&peer, kind, &delivery, now);
+                self.notice(absorbed);
+                return self.ended(kind);
+            }
         };
         let (settings, peer, mut knowledge) =
             (self.settings.clone(), self.peer.clone(), self.knowledge.clone());
@@ -275,12 +282,12 @@ impl Poller {
         let absorbing = tokio::task::spawn_blocking(move || {
             let absorbed = match kind {
                 DocumentKind::Public => {
-                    knowledge.absorb_public(&peer, &body, etag, &settings.documents, now)
+                    knowledge.absorb_public(&peer, &body, delivery, &settings.documents, now)
                 }
                 DocumentKind::Private => knowledge.absorb_private(
                     &peer,
                     &body,
-                    etag,
+                    delivery,
                     &settings.documents,
                     &settings.times,
                     now,
@@ -297,11 +304,7 @@ impl Poller {
                 if absorbed.is_taken() {
                     self.settings.metrics.taken(kind);
                 }
-                // Findings about rows stay in the knowledge. The ones here would be gone by the
-                // next round, so they are counted now.
-                for finding in absorbed.into_findings() {
-                    self.settings.metrics.noticed(&self.peer.name, finding.reason);
-                }
+                self.notice(absorbed);
                 self.ended(kind) && !held
             }
             // Only a bug of ours gets here. It must not end the peer's task.
@@ -314,6 +317,14 @@ impl Poller {
                 );
                 false
             }
+        }
+    }
+
+    /// Findings about rows stay in the knowledge. The ones here would be gone by the next round, so
+    /// they are counted now.
+    fn notice(&self, absorbed: Absorbed) {
+        for finding in absorbed.into_findings() {
+            self.settings.metrics.noticed(&self.peer.name, finding.reason);
         }
     }
 

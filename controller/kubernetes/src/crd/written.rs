@@ -51,6 +51,7 @@ fn knowledge() -> PeerKnowledge {
         private_exchange: None,
         held: None,
         held_trust: None,
+        signed: None,
         used_approval: None,
         names: Default::default(),
         dataplane: None,

@@ -13,7 +13,7 @@ use super::{
     fetch::{Answer, Fetched, Get, get},
 };
 use crate::loopback::{Leaf, Server, TestCa, TestClock};
-use fedgate_federation::object::EndpointTls;
+use fedgate_federation::{knowledge::Delivery, object::EndpointTls};
 use fedgate_process::clock::Clock;
 use reqwest::Client;
 use std::{future::pending, time::Duration};
@@ -88,5 +88,5 @@ async fn answer_to(response: impl Into<Vec<u8>>) -> Result<Answer, FetchFailure>
 }
 
 fn fresh(body: &str) -> Result<Answer, FetchFailure> {
-    Ok(Answer::Fresh { body: body.into(), etag: None })
+    Ok(Answer::Fresh { body: body.into(), delivery: Delivery::default() })
 }
