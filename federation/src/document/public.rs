@@ -103,7 +103,14 @@ fn parse_roots(
 ) -> Result<Vec<Root>, DocumentError> {
     let found = roots_from_pem(text, limits.certificate_bytes);
     if found.len() > limits.roots {
-        return Err(DocumentError::too_many("rootCA", found.len(), limits.roots));
+        return Err(DocumentError::invalid(
+            "rootCA",
+            format!(
+                "expected at most {} certificates, found {}; remove roots that sign nothing any more",
+                limits.roots,
+                found.len()
+            ),
+        ));
     }
     let first = found.iter().find_map(|root| root.as_ref().err()).copied();
     let mut roots = Vec::new();

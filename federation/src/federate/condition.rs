@@ -38,7 +38,7 @@ pub enum ConditionType {
     /// reachable and proves to be the peer's. If we have a certificate to show, the gateway accepts
     /// it.
     DataplaneConnectionReady,
-    /// Every root that the peer publishes is valid now.
+    /// Every root that the peer publishes is a CA's certificate that can be used now.
     RootsValid,
     /// The peer has put all our roots in force. As far as this peer is concerned, we may use
     /// certificates signed by any of them.
@@ -155,11 +155,7 @@ pub(super) fn conditions(
             gateways,
             made(NO_GATEWAY).chain(of(&[FindingReason::InvalidGateway])),
         ),
-        roots_valid(
-            inputs,
-            candidate,
-            made(&[FindingReason::ExpiredRoot, FindingReason::RootNotYetValid]),
-        ),
+        roots_valid(inputs, candidate, made(UNUSABLE).chain(of(&[FindingReason::InvalidRoot]))),
         roots_acknowledged(inputs, candidate),
         listed(
             ConditionType::Stale,
@@ -186,6 +182,10 @@ fn held(knowledge: Option<&PeerKnowledge>, findings: &[Finding]) -> Condition {
     let held = findings.iter().filter(is_held).chain(findings.iter().filter(document));
     listed(ConditionType::Held, "Believed", held)
 }
+
+/// The reasons for not using a root that has the form of one.
+const UNUSABLE: &[FindingReason] =
+    &[FindingReason::ExpiredRoot, FindingReason::RootNotYetValid, FindingReason::IntermediateRoot];
 
 /// The reasons for dropping a row of a document, except foreign names.
 const DROPPED: &[FindingReason] = &[
@@ -254,6 +254,7 @@ const NO_GATEWAY: &[FindingReason] = &[
     FindingReason::InvalidGateway,
     FindingReason::ExpiredRoot,
     FindingReason::RootNotYetValid,
+    FindingReason::IntermediateRoot,
 ];
 
 /// An earlier successful probe says nothing once the peer has no gateways. `why` holds the findings
@@ -301,7 +302,7 @@ const NO_GATEWAYS: &str = "MetadataUnavailable";
 
 const NOT_ACKNOWLEDGED: &str = "the peer has put none of this cluster's roots in force, so its gateway refuses our certificates; it does so once it knows this cluster";
 
-/// Checks that all roots that the peer publishes are valid. `invalid` are the findings about those
+/// Checks that all roots that the peer publishes can be used. `invalid` are the findings about those
 /// that are not.
 fn roots_valid<'f>(
     inputs: &Inputs<'_>,

@@ -21,6 +21,7 @@ mod mistakes;
 mod notices;
 mod objects;
 mod passthrough;
+mod peer_roots;
 mod peers;
 mod probes;
 mod readable;

@@ -128,6 +128,18 @@ fn instead_of_roots() -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
+/// A leaf, and a CA with an RSA key of 1024 bits.
+pub(crate) fn leaf_and_short_rsa() -> (String, String) {
+    let all = instead_of_roots();
+    let the = |what| all.iter().find(|(name, ..)| *name == what).unwrap().1.clone();
+    (the("a leaf"), the("RSA 1024"))
+}
+
+/// So many roots.
+pub(crate) fn pem_of_roots(count: usize) -> String {
+    (0..count).map(|_| crate::rig::root().to_pem()).collect()
+}
+
 #[test]
 fn anything_provided_instead_of_roots_is_described() {
     let mut messages = Vec::new();

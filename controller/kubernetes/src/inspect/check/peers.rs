@@ -186,7 +186,7 @@ fn roots_valid(condition: &Condition) -> Check {
     match condition.status {
         ConditionStatus::Unknown => Check::skipped("peer-roots", TITLE, describe(condition)),
         ConditionStatus::False => {
-            Check::warning("peer-roots", TITLE, describe(condition), hint::ROOTS)
+            Check::warning("peer-roots", TITLE, describe(condition), hint::roots(condition))
         }
         ConditionStatus::True => Check::ok("peer-roots", TITLE, ""),
     }

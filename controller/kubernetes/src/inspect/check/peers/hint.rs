@@ -5,7 +5,6 @@ use fedgate_federation::knowledge::ExchangeReason;
 use fedgate_federation::object::Peer;
 
 pub(super) const GATEWAY: &str = "calls to this peer fail; check firewalls between the clusters, the peer's gateway Service, and its gateway's certificate";
-pub(super) const ROOTS: &str = "certificates by these roots are refused; ask its operator to publish valid roots, or compare the clocks";
 pub(super) const STALE: &str =
     "it is still used; check the lines about its metadata, and whether a controller leads here";
 pub(super) const EXPIRED: &str =
@@ -24,6 +23,24 @@ pub(super) const ACKNOWLEDGED: &str =
 /// Hints for something that is held: new trust, or only fewer services.
 pub(super) fn held(trust: bool) -> &'static str {
     if trust { HELD_TRUST } else { HELD }
+}
+
+/// Hints for roots that are not used. Other roots of the peer are.
+pub(super) fn roots(condition: &Condition) -> &'static str {
+    match condition.reason.as_str() {
+        "RootNotYetValid" => {
+            "certificates by this root are refused until then; compare the clocks, or ask its operator not to sign with it yet"
+        }
+        "IntermediateRoot" => {
+            "certificates by this CA are refused; ask its operator to publish the root that issued it (on DKP: istio.ca.root)"
+        }
+        "InvalidRoot" => {
+            "ask its operator to publish the certificate of the CA itself: CA:TRUE, with an RSA key of 2048 bits or more, or a key on P-256, P-384 or P-521"
+        }
+        _ => {
+            "certificates by this root are refused; ask its operator to publish one that is valid, and to sign with that"
+        }
+    }
 }
 
 /// Hints for a peer that was not accepted.
@@ -143,21 +160,15 @@ mod tests {
         });
         let standings = ["SameTrustDomain", "OurUuid", "UuidTaken", "NetworkOverlap", "InvalidCa"];
         let refusals = standings.map(|reason| refused(&condition(reason, "")).to_owned());
-        let others = [
-            GATEWAY,
-            ROOTS,
-            STALE,
-            EXPIRED,
-            HELD,
-            HELD_TRUST,
-            NAMES,
-            ROWS,
-            NETWORK,
-            CLOCKS,
-            ACKNOWLEDGED,
-        ]
-        .map(str::to_owned);
+        let others =
+            [GATEWAY, STALE, EXPIRED, HELD, HELD_TRUST, NAMES, ROWS, NETWORK, CLOCKS, ACKNOWLEDGED]
+                .map(str::to_owned);
+        let unusable = ["ExpiredRoot", "RootNotYetValid", "IntermediateRoot", "InvalidRoot"];
+        let unusable = unusable.map(|reason| roots(&condition(reason, "")).to_owned());
+        let different: std::collections::BTreeSet<_> = unusable.iter().collect();
+        assert_eq!(different.len(), unusable.len());
         let hints: Vec<_> = exchanges
+            .chain(unusable)
             .chain(refusals)
             .chain(others)
             .map(|hint| format!("peer beta: {hint}"))
