@@ -5,7 +5,8 @@
 //! or spend: connections, each source's share of them, the time of the handshake, the time and
 //! bytes of a request's head, and the life of a connection. Requests are GET or HEAD, without a
 //! body. Documents are ready-made bytes ([`Published`]), swapped as a whole when the federation
-//! changes. A request costs one lookup; a private document costs a signature check as well.
+//! changes. A request costs one lookup, and a signature if the last one is five minutes old; a
+//! private document costs a signature check as well.
 //!
 //! One module, `authorize`, decides who may read a private document. All refusals look the same
 //! from outside, so a stranger cannot find out who is a member.
