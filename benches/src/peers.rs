@@ -152,6 +152,7 @@ fn knowledge(
         passthrough_hosts: Vec::new(),
         applied_roots: None,
         public_tag: None,
+        stale_after_seconds: None,
     };
     let private = PrivateDocument {
         gateways: vec![gateway("192.0.2.2"), gateway("192.0.2.3")],

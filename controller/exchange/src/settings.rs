@@ -40,7 +40,7 @@ impl Intervals {
     /// # Errors
     /// [`LimitTooShort`] if knowledge would no longer be used before it is stale.
     pub fn check(&self) -> Result<(), LimitTooShort> {
-        let knowledge::Times { stale_after, staleness_limit } = self.knowledge;
+        let knowledge::Times { stale_after, staleness_limit, .. } = self.knowledge;
         match staleness_limit >= stale_after {
             true => Ok(()),
             false => Err(LimitTooShort {
@@ -95,7 +95,8 @@ mod tests {
         let check = |stale_after, staleness_limit| {
             let [stale_after, staleness_limit] =
                 [stale_after, staleness_limit].map(Duration::from_secs);
-            let knowledge = knowledge::Times { stale_after, staleness_limit };
+            let knowledge =
+                knowledge::Times { stale_after, staleness_limit, ..knowledge::Times::default() };
             Intervals { knowledge, ..Intervals::default() }.check()
         };
         assert_eq!(Intervals::default().check(), Ok(()));

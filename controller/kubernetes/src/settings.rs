@@ -8,7 +8,7 @@ use fedgate_exchange::exporter::MetadataPath;
 use fedgate_exchange::proxy::{ProxyAddress, ProxySettings};
 use fedgate_exchange::settings::{Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network, WorkloadIdentity};
-use fedgate_federation::knowledge::Times;
+use fedgate_federation::knowledge::{AtExpiry, Times};
 use fedgate_process::filter_module::default_path;
 use ipnet::IpNet;
 use jiff::SignedDuration;
@@ -301,9 +301,17 @@ pub struct TimeSettings {
     /// The age from which knowledge of a peer is shown as stale
     #[arg(long, env = "FEDGATE_STALE_AFTER", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub stale_after: Duration,
-    /// The age from which knowledge of a peer is no longer used
+    /// The age from which knowledge of a peer is expired
     #[arg(long, env = "FEDGATE_STALENESS_LIMIT", value_name = "TIME", default_value = "24h", value_parser = duration)]
     pub staleness_limit: Duration,
+    /// What happens then: Keep (all stays in force), Drain (its imports and new connections end) or
+    /// Drop (its open connections end too)
+    #[arg(long, env = "FEDGATE_AT_EXPIRY", value_name = "WORD", default_value = "Drain", value_parser = at_expiry)]
+    pub at_expiry: AtExpiry,
+    /// The age from which peers should show what they know of this cluster as stale, if that is
+    /// sooner than they do anyway
+    #[arg(long, env = "FEDGATE_STALE_AFTER_HINT", value_name = "TIME", value_parser = duration)]
+    pub stale_after_hint: Option<Duration>,
 }
 
 impl Namespaces {
@@ -387,8 +395,17 @@ impl ControllerSettings {
 
     /// Intervals and time limits of the importer.
     pub fn intervals(&self) -> Intervals {
-        let TimeSettings { poll, probe, timeout, stale_after, staleness_limit } = self.times;
-        Intervals { poll, probe, timeout, knowledge: Times { stale_after, staleness_limit } }
+        let TimeSettings {
+            poll,
+            probe,
+            timeout,
+            stale_after,
+            staleness_limit,
+            at_expiry,
+            stale_after_hint: hint,
+        } = self.times;
+        let knowledge = Times { stale_after, staleness_limit, at_expiry, hint };
+        Intervals { poll, probe, timeout, knowledge }
     }
 
     /// The proxies for peers' metadata endpoints.
@@ -460,6 +477,10 @@ fn poll(text: &str) -> Result<Duration, String> {
     (poll >= Intervals::SHORTEST_POLL)
         .then_some(poll)
         .ok_or_else(|| format!("expected 1s or more, found {text:?}"))
+}
+
+fn at_expiry(text: &str) -> Result<AtExpiry, String> {
+    AtExpiry::parse(text).ok_or_else(|| format!("expected Keep, Drain or Drop, found {text:?}"))
 }
 
 /// A duration from 100 ms to 30 days.

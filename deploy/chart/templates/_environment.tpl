@@ -93,4 +93,6 @@
 {{- include "fedgate.optional" (dict "name" "FEDGATE_TIMEOUT" "value" $v.times.timeout) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_STALE_AFTER" "value" $v.times.staleAfter) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_STALENESS_LIMIT" "value" $v.times.stalenessLimit) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_AT_EXPIRY" "value" $v.times.atExpiry) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_STALE_AFTER_HINT" "value" $v.times.staleAfterHint) }}
 {{- end }}

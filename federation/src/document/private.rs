@@ -9,6 +9,7 @@ use fedgate_core::{Hex, Hostname, ServicePort, TrustDomain};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a cluster offers to one peer: its gateways, and the services that the peer may know of.
 #[derive(Debug, Clone, Eq, Serialize, Deserialize)]
@@ -77,6 +78,16 @@ pub struct PrivateExtension {
     /// one fetches the public document at once. `None` if the cluster does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_tag: Option<String>,
+    /// From which age on, in seconds, the cluster wants its documents to be shown as stale. `None`
+    /// if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_after_seconds: Option<u64>,
+}
+
+impl PrivateExtension {
+    pub(crate) fn stale_after(&self) -> Option<Duration> {
+        self.stale_after_seconds.map(Duration::from_secs)
+    }
 }
 
 #[derive(Serialize)]

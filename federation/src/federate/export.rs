@@ -307,17 +307,19 @@ pub(super) fn exports(offers: &BTreeMap<Hostname, Offer>) -> Vec<Export> {
     exports
 }
 
-/// Compiles the table. The generation stays the same as long as the content does.
+/// Compiles the table. A peer is left out of it if its flag says that it is dropped; the gateway
+/// then closes its connections. The generation stays the same as long as the content does.
 pub(super) fn table<'a>(
     inputs: &Inputs<'_>,
-    peers: impl Iterator<Item = &'a Peer>,
+    peers: impl Iterator<Item = (&'a Peer, bool)>,
     granter: &Granter<'_>,
     exports: &[Export],
     health: Option<&ServiceName>,
 ) -> Result<Table, TableFailure> {
     let mut builder = TableBuilder::new(inputs.local.trust_domain.clone());
     let mut indices = BTreeMap::new();
-    for (peer, (_, mode)) in peers.zip(granter.modes()) {
+    let peers = peers.zip(granter.modes()).filter(|((_, is_dropped), _)| !is_dropped);
+    for ((peer, _), (_, mode)) in peers {
         let row = fedgate_core::Peer {
             name: peer.name.clone(),
             trust_domain: peer.trust_domain.clone(),

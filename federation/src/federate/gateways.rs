@@ -86,7 +86,7 @@ impl Judge<'_> {
             self.located.pending = true;
             return Vec::new();
         };
-        let usable = known.usable(&self.inputs.times, self.inputs.now);
+        let usable = known.usable(&self.candidate.times(self.inputs), self.inputs.now);
         if let Some(finding) = self.lookup_failed(announced, known, usable.is_empty()) {
             self.findings.push(finding);
         }

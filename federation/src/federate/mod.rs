@@ -12,6 +12,7 @@
 //! byte.
 
 mod bundles;
+mod clocks;
 mod condition;
 mod export;
 mod gateways;
@@ -47,7 +48,7 @@ use crate::document::{
 use crate::finding::{Finding, ObjectRef};
 use crate::grant::{Granter, KnownPeers, Policies};
 use crate::key::PublicKey;
-use crate::knowledge::{Age, PeerKnowledge, Times};
+use crate::knowledge::{Age, AtExpiry, PeerKnowledge, Times};
 use crate::object::{Objects, Peer, check_cluster_domain, peers};
 use crate::own::OwnAddresses;
 use fedgate_core::{Hostname, PeerName, ServiceName, Table, TrustDomain};
@@ -172,16 +173,30 @@ impl Candidate<'_> {
         self.standing == Standing::Accepted
     }
 
+    /// Returns the ages that apply to the peer's documents.
+    pub(crate) fn times(&self, inputs: &Inputs<'_>) -> Times {
+        inputs.times.of_peer(&self.peer, self.knowledge.and_then(PeerKnowledge::hint))
+    }
+
+    /// Returns true if the connections that the peer has open must end, because who it is has not
+    /// been confirmed for too long.
+    pub(crate) fn is_dropped(&self, inputs: &Inputs<'_>) -> bool {
+        let times = self.times(inputs);
+        let known = self.knowledge.and_then(|knowledge| knowledge.public.as_ref());
+        times.at_expiry == AtExpiry::Drop
+            && known.is_some_and(|known| times.age(known.confirmed, inputs.now) == Age::Expired)
+    }
+
     /// Returns the public document, unless it is too old to be used.
     pub(crate) fn public(&self, inputs: &Inputs<'_>) -> Option<&PublicDocument> {
         let known = self.knowledge?.public.as_ref()?;
-        (inputs.times.age(known.confirmed, inputs.now) < Age::Expired).then_some(&known.document)
+        self.times(inputs).is_used(known.confirmed, inputs.now).then_some(&known.document)
     }
 
     /// Returns the private document, unless it is too old to be used.
     pub(crate) fn private(&self, inputs: &Inputs<'_>) -> Option<&PrivateDocument> {
         let known = self.knowledge?.private.as_ref()?;
-        (inputs.times.age(known.confirmed, inputs.now) < Age::Expired).then_some(&known.document)
+        self.times(inputs).is_used(known.confirmed, inputs.now).then_some(&known.document)
     }
 }
 
@@ -220,7 +235,7 @@ pub fn federate_again(inputs: &Inputs<'_>, memory: &mut Memory) -> Federation {
     let exports = export::exports(&offers);
     let table = export::table(
         inputs,
-        accepted().map(|candidate| &candidate.peer),
+        accepted().map(|candidate| (&candidate.peer, candidate.is_dropped(inputs))),
         &granter,
         &exports,
         health.as_ref(),

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The versions of what was published last. Keep it across restarts; without it, numbers continue
 /// from the current time.
@@ -123,7 +124,7 @@ pub(super) fn publish<'a>(
         versions.generation = table.generation();
         versions.table = Some(table.hash().to_string());
     }
-    let mut contents = Contents::new(inputs.local, offers);
+    let mut contents = Contents::new(inputs, offers);
     let (mut documents, mut bytes) = (BTreeMap::new(), BTreeMap::new());
     for (index, peer) in peers.enumerate() {
         let Content { mut document, head, head_bytes } = contents.of_peer(index);
@@ -189,6 +190,8 @@ struct Contents<'a> {
     local: &'a LocalCluster,
     /// The entity tag of the public document.
     public_tag: String,
+    /// From which age on peers should show our documents as stale.
+    hint: Option<Duration>,
     offers: &'a BTreeMap<Hostname, Offer>,
     /// The distinct lists of grants, by address.
     classes: BTreeMap<*const PeerGrant, &'a [PeerGrant]>,
@@ -207,11 +210,12 @@ struct Content {
 }
 
 impl<'a> Contents<'a> {
-    fn new(local: &'a LocalCluster, offers: &'a BTreeMap<Hostname, Offer>) -> Self {
+    fn new(inputs: &Inputs<'a>, offers: &'a BTreeMap<Hostname, Offer>) -> Self {
+        let (local, hint) = (inputs.local, inputs.times.hint);
         let ports = offers.values().flat_map(|offer| &offer.ports);
         let classes = ports.map(|port| (port.grants.as_ptr(), port.grants.as_ref())).collect();
         let public_tag = entity_tag(Sha256::new_with_prefix(public_document(local).to_json()));
-        Self { local, public_tag, offers, classes, known: BTreeMap::new() }
+        Self { local, public_tag, hint, offers, classes, known: BTreeMap::new() }
     }
 
     /// Returns the content for the peer with this index among the accepted peers.
@@ -227,7 +231,7 @@ impl<'a> Contents<'a> {
         if let Some(known) = self.known.get(&visible) {
             return known.clone();
         }
-        let document = document(self.local, &self.public_tag, self.offers, &visible);
+        let document = document(self.local, (&self.public_tag, self.hint), self.offers, &visible);
         let head = document.head_json();
         let content =
             Content { head: Sha256::new_with_prefix(&head), head_bytes: head.len(), document };
@@ -238,7 +242,7 @@ impl<'a> Contents<'a> {
 
 fn document(
     local: &LocalCluster,
-    public_tag: &str,
+    (public_tag, hint): (&str, Option<Duration>),
     offers: &BTreeMap<Hostname, Offer>,
     visible: &BTreeSet<*const PeerGrant>,
 ) -> PrivateDocument {
@@ -266,6 +270,7 @@ fn document(
         passthrough_hosts: passthrough_hosts.collect(),
         applied_roots: None,
         public_tag: Some(public_tag.to_owned()),
+        stale_after_seconds: hint.map(|hint| hint.as_secs()),
     };
     PrivateDocument { gateways, services, extension: Some(extension) }
 }

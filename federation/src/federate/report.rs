@@ -1,5 +1,6 @@
 //! The reports on the peers.
 
+use super::clocks::Clocks;
 use super::condition::{Condition, Gateways, conditions};
 use super::importing::Importing;
 use super::{Candidate, Export, Inputs, Standing};
@@ -7,7 +8,7 @@ use crate::bundle::Fingerprint;
 use crate::document::ClusterUuid;
 use crate::finding::{Finding, FindingReason, ObjectRef, Severity};
 use crate::grant::PeerGrant;
-use crate::knowledge::{Age, HeldTrust, Known, Notice};
+use crate::knowledge::{Age, AtExpiry, DocumentKind, HeldTrust, Known, Notice, Times};
 use crate::object::Peer;
 use fedgate_core::{Mode, PeerName};
 use jiff::{SignedDuration, Timestamp};
@@ -31,6 +32,10 @@ pub struct PeerReport {
     pub public_confirmed: Option<Timestamp>,
     /// When its private document was last confirmed.
     pub private_confirmed: Option<Timestamp>,
+    /// The ages that apply to its documents.
+    pub times: Times,
+    /// Whether it is not in the table because its public document expired ([`AtExpiry::Drop`]).
+    pub is_dropped: bool,
     /// How many of our exports it may reach, at least in part.
     pub granted_exports: usize,
     /// How many imports come from it.
@@ -53,11 +58,13 @@ pub(super) fn reports(
 ) -> Vec<PeerReport> {
     let granted = granted_exports(exports);
     let about = by_object(findings);
-    let mut new = Vec::new();
+    let accepted = || candidates.iter().filter(|candidate| candidate.is_accepted());
+    let clocks = Clocks::of(inputs, accepted());
+    let mut new: Vec<_> = clocks.ours(inputs, accepted()).into_iter().collect();
     let mut reports = Vec::new();
     for candidate in candidates {
         let held = held_trust(inputs, candidate);
-        let mut own = peer_findings(inputs, candidate);
+        let mut own = peer_findings(inputs, candidate, clocks);
         own.extend(held.iter().cloned());
         let gateways = Gateways::of(importing, &candidate.peer.name);
         let others = about.get(&candidate.peer.object()).map_or(&[][..], Vec::as_slice);
@@ -69,14 +76,21 @@ pub(super) fn reports(
                 .iter()
                 .flat_map(|known| known.notice_findings(&candidate.peer, inputs.now)),
         );
+        // If our clock is off, one finding says so.
+        own.retain(|finding| {
+            finding.reason != FindingReason::ClockSkew || !clocks.is_ours(candidate)
+        });
         new.extend(own);
         let name = &candidate.peer.name;
         let mode = modes.get(name).copied().unwrap_or(Mode::Enforce);
+        let is_dropped = candidate.is_dropped(inputs);
+        let granted = granted.get(name).filter(|_| !is_dropped);
         let counts = (
-            granted.get(name).copied().unwrap_or_default(),
+            granted.copied().unwrap_or_default(),
             importing.imports.of_peer(&candidate.peer).len(),
         );
-        reports.push(report(candidate, mode, conditions, counts));
+        let times = candidate.times(inputs);
+        reports.push(report(candidate, (mode, times, is_dropped), conditions, counts));
     }
     findings.extend(new);
     reports
@@ -111,7 +125,7 @@ fn granted_exports(exports: &[Export]) -> BTreeMap<&PeerName, usize> {
 
 fn report(
     candidate: &Candidate<'_>,
-    mode: Mode,
+    (mode, times, is_dropped): (Mode, Times, bool),
     conditions: Vec<Condition>,
     (granted_exports, imports): (usize, usize),
 ) -> PeerReport {
@@ -129,6 +143,8 @@ fn report(
             .collect(),
         public_confirmed: public.map(|known| known.confirmed),
         private_confirmed: private.map(|known| known.confirmed),
+        times,
+        is_dropped,
         granted_exports,
         imports,
         notices: knowledge.map(|knowledge| knowledge.notices.clone()).unwrap_or_default(),
@@ -143,12 +159,13 @@ fn report(
 fn held_trust(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Option<Finding> {
     let knowledge = candidate.knowledge?;
     let known = knowledge.public.as_ref();
-    let expiry = known.and_then(|known| after(known.confirmed, inputs.times.staleness_limit));
+    let times = candidate.times(inputs);
+    let expiry = known.and_then(|known| times.end_of_use(known.confirmed));
     Some(knowledge.held_trust.as_ref()?.finding(&candidate.peer, expiry))
 }
 
 /// Returns the findings about an accepted peer's documents.
-fn peer_findings(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Vec<Finding> {
+fn peer_findings(inputs: &Inputs<'_>, candidate: &Candidate<'_>, clocks: Clocks) -> Vec<Finding> {
     let Some(knowledge) = candidate.knowledge.filter(|_| candidate.is_accepted()) else {
         return Vec::new();
     };
@@ -165,12 +182,14 @@ fn peer_findings(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Vec<Finding>
             .iter()
             .flat_map(|known| of_document(inputs, candidate, known, "federation.json")),
     );
-    findings.extend(knowledge.clock.and_then(|clock| clock.finding(candidate.peer.object())));
-    let expiry = knowledge
-        .private
-        .as_ref()
-        .and_then(|known| after(known.confirmed, inputs.times.staleness_limit));
-    findings.extend(knowledge.held.as_ref().map(|held| held.finding(&candidate.peer, expiry)));
+    findings.extend(clocks.finding(candidate));
+    let times = candidate.times(inputs);
+    let expiry = knowledge.private.as_ref().and_then(|known| times.end_of_use(known.confirmed));
+    let until = expiry.map_or_else(
+        || "until a document is accepted".to_owned(),
+        |expiry| format!("until {expiry}"),
+    );
+    findings.extend(knowledge.held.as_ref().map(|held| held.finding(&candidate.peer, &until)));
     findings
 }
 
@@ -181,37 +200,56 @@ fn of_document<T>(
     file: &str,
 ) -> Vec<Finding> {
     let aged = |severity, reason, then| {
-        let message = format!("{file} was last confirmed at {}; {then}", known.confirmed);
+        let message = format!(
+            "{file} was last confirmed at {}; {then}; see why it cannot be fetched in the conditions of the peer",
+            known.confirmed
+        );
         Finding::new(severity, reason, candidate.peer.object(), file, message)
     };
-    match inputs.times.age(known.confirmed, inputs.now) {
+    let times = candidate.times(inputs);
+    match times.age(known.confirmed, inputs.now) {
         Age::Fresh => known.findings.clone(),
         Age::Stale => {
-            let stale = aged(
-                Severity::Warning,
-                FindingReason::Stale,
-                "it is still used; see why it cannot be fetched in the conditions of the peer",
-            );
+            let stale = aged(Severity::Warning, FindingReason::Stale, "it is still used");
             known.findings.iter().cloned().chain([stale]).collect()
         }
-        Age::Expired => vec![aged(
-            Severity::Error,
-            FindingReason::Expired,
-            "it is no longer used; see why it cannot be fetched in the conditions of the peer",
-        )],
+        Age::Expired => {
+            let then = at_expiry(times.at_expiry, file == DocumentKind::Public.file());
+            let expired = aged(Severity::Error, FindingReason::Expired, then);
+            let kept = known.findings.iter().filter(|_| times.at_expiry == AtExpiry::Keep);
+            kept.cloned().chain([expired]).collect()
+        }
+    }
+}
+
+/// Says what became of what an expired document says.
+fn at_expiry(at_expiry: AtExpiry, is_public: bool) -> &'static str {
+    match (at_expiry, is_public) {
+        (AtExpiry::Keep, _) => "it is still used, because fedgate is set to Keep at expiry",
+        (AtExpiry::Drain, true) => {
+            "it is no longer used: the peer makes no new connections here and its imports are gone; its open connections go on (Drain)"
+        }
+        (AtExpiry::Drop, true) => {
+            "it is no longer used: the peer's imports are gone, and it has no connections here (Drop)"
+        }
+        (AtExpiry::Drain | AtExpiry::Drop, false) => {
+            "it is no longer used: the peer's imports are gone"
+        }
     }
 }
 
 /// Returns the next moment at which something becomes stale, becomes valid or expires.
 pub(super) fn next_change(inputs: &Inputs<'_>, candidates: &[Candidate<'_>]) -> Option<Timestamp> {
-    let times = [inputs.times.stale_after, inputs.times.staleness_limit];
     let known = || candidates.iter().filter_map(|candidate| candidate.knowledge);
-    let confirmed = known().flat_map(|knowledge| {
-        let public = knowledge.public.as_ref().map(|known| known.confirmed);
-        public.into_iter().chain(knowledge.private.as_ref().map(|known| known.confirmed))
+    let ages = candidates.iter().flat_map(|candidate| {
+        let Times { stale_after, staleness_limit, .. } = candidate.times(inputs);
+        let public = candidate.knowledge.and_then(|known| Some(known.public.as_ref()?.confirmed));
+        let private = candidate.knowledge.and_then(|known| Some(known.private.as_ref()?.confirmed));
+        let confirmed = public.into_iter().chain(private);
+        confirmed.flat_map(move |confirmed| {
+            [stale_after, staleness_limit].into_iter().filter_map(move |age| after(confirmed, age))
+        })
     });
-    let ages = confirmed
-        .flat_map(|confirmed| times.into_iter().filter_map(move |time| after(confirmed, time)));
     // A root is used up to and including its last second.
     let theirs = known()
         .filter_map(|knowledge| knowledge.public.as_ref())

@@ -3,7 +3,7 @@
 use super::notice::ASK_TO_CORRECT;
 use super::signed::Origin;
 use super::trust::{self, Basis, Evidence, Objection, Verdict};
-use super::{Age, Delivery, DocumentKind, ExchangeReason, Held, Known, PeerKnowledge, Times};
+use super::{Delivery, DocumentKind, ExchangeReason, Held, Known, PeerKnowledge, Times};
 use crate::bundle::Fingerprint;
 use crate::document::{
     DocumentError, Limits, Parsed, PrivateDocument, PrivateExtension, PublicDocument,
@@ -217,7 +217,7 @@ impl PeerKnowledge {
         now: Timestamp,
     ) -> Option<Absorbed> {
         let known = self.private.as_ref()?;
-        if times.age(known.confirmed, now) == Age::Expired {
+        if !times.of_peer(peer, None).is_used(known.confirmed, now) {
             return None;
         }
         let (replayed, suspicious) =
@@ -259,7 +259,7 @@ impl PeerKnowledge {
     fn hold(&mut self, peer: &Peer, why: String, id: String, now: Timestamp) -> Absorbed {
         let since = self.held.as_ref().map_or(now, |held| held.since);
         let held = self.held.insert(Held { since, why, id });
-        let finding = held.finding(peer, None);
+        let finding = held.finding(peer, "until the staleness limit");
         // The exchange itself succeeded. That its result is held is a separate condition.
         self.record_exchange(DocumentKind::Private, ExchangeReason::Succeeded, "", now);
         Absorbed::Held(finding)
@@ -267,13 +267,9 @@ impl PeerKnowledge {
 }
 
 impl Held {
-    /// Returns the finding about the held document. `expiry` is when the known document expires
-    /// anyway.
-    pub(crate) fn finding(&self, peer: &Peer, expiry: Option<Timestamp>) -> Finding {
-        let until = expiry.map_or_else(
-            || "until the staleness limit".to_owned(),
-            |expiry| format!("until {expiry}"),
-        );
+    /// Returns the finding about the held document. `until` says how long the known document is
+    /// used.
+    pub(crate) fn finding(&self, peer: &Peer, until: &str) -> Finding {
         let (since, why, how) = (self.since, &self.why, how_to_accept(&self.id));
         let message = format!(
             "since {since}: {why}; what was known stays {until}; if the peer means it, {how}"

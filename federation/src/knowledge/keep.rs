@@ -21,6 +21,7 @@ impl PeerKnowledge {
     /// fresher by those in `self`. Such a change calls for a new compilation too, if `then` is the
     /// time of the last one.
     pub fn is_fresher_than(&self, before: &Self, times: &Times, then: Timestamp) -> bool {
+        let times = times.hinted(self.hint());
         let fresher =
             |(now, before): (Timestamp, Timestamp)| times.age(now, then) < times.age(before, then);
         let found = |of: &NameLookup| of.found;
@@ -72,6 +73,7 @@ fn content(knowledge: &PeerKnowledge) -> impl PartialEq {
         names,
         dataplane,
         clock,
+        clock_read,
         held,
         held_trust,
         signed,
@@ -86,7 +88,7 @@ fn content(knowledge: &PeerKnowledge) -> impl PartialEq {
         (exchanged(public_exchange), exchanged(private_exchange)),
         lookups,
         probed(dataplane),
-        clock,
+        (clock, clock_read),
         held.as_ref().map(|held| (&held.why, &held.id)),
         (held_trust, signed, used_approval),
         notices,

@@ -5,7 +5,7 @@
 //!
 //! Good knowledge is not given up lightly. A broken, empty, shrunken or replayed document does not
 //! replace it until it has gone unconfirmed for the *staleness limit*. After that it is no longer
-//! used, and the next valid document is accepted.
+//! used, and the next valid document is accepted. [`AtExpiry::Keep`] has no such limit.
 //!
 //! What identifies the peer (its roots, key and UUID) is given up less lightly still: age alone
 //! replaces none of it. See [`HeldTrust`].
@@ -20,71 +20,26 @@ mod names;
 mod notice;
 mod probe;
 mod signed;
+mod times;
 mod trust;
 
 pub use absorb::Absorbed;
-pub use clock::ClockReading;
+pub use clock::{Blame, ClockReading};
 pub use names::{LookupOutcome, NameLookup};
 pub use notice::Notice;
 pub use probe::{Dataplane, DataplaneReason, ProbeDepth, ProbeResult, SERVER_ONLY};
 pub use signed::{Delivery, Signed, SignedDocument};
+pub use times::{Age, AtExpiry, Times};
 pub use trust::{Basis, HeldRoot, HeldTrust};
 
 use crate::document::{ClusterUuid, PrivateDocument, PublicDocument, TrustId};
 use crate::finding::{Finding, shown_long};
 use crate::object::{IstioFederationSpec, Peer};
 use fedgate_core::{Hostname, TrustDomain};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// The ages at which a peer's documents become stale and expire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Times {
-    /// From this age on a document is shown as stale but still used.
-    pub stale_after: Duration,
-    /// From this age on it is no longer used.
-    pub staleness_limit: Duration,
-}
-
-impl Default for Times {
-    /// Stale after 5 minutes, no longer used after 24 hours.
-    fn default() -> Self {
-        Self {
-            stale_after: Duration::from_secs(5 * 60),
-            staleness_limit: Duration::from_secs(24 * 60 * 60),
-        }
-    }
-}
-
-/// How old a piece of knowledge is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Age {
-    /// Confirmed recently.
-    Fresh,
-    /// Not confirmed for a while; still used.
-    Stale,
-    /// Not confirmed for so long that it is no longer used.
-    Expired,
-}
-
-impl Times {
-    /// Returns the age of something last confirmed at `confirmed`. Setting the clock back makes
-    /// nothing old.
-    pub fn age(&self, confirmed: Timestamp, now: Timestamp) -> Age {
-        let old = |than: Duration| {
-            now.duration_since(confirmed)
-                >= SignedDuration::try_from(than).unwrap_or(SignedDuration::MAX)
-        };
-        match (old(self.staleness_limit), old(self.stale_after)) {
-            (true, _) => Age::Expired,
-            (false, true) => Age::Stale,
-            (false, false) => Age::Fresh,
-        }
-    }
-}
 
 /// One of a peer's two documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -227,6 +182,9 @@ pub struct PeerKnowledge {
     /// peer's clock is not known.
     #[serde(default)]
     pub clock: Option<ClockReading>,
+    /// Whether the peer's clock has ever been read.
+    #[serde(default)]
+    pub clock_read: bool,
     /// The latest private document, if it is not accepted yet.
     pub held: Option<Held>,
     /// The announced roots, key and UUID, if they have not taken effect.
@@ -260,12 +218,18 @@ impl PeerKnowledge {
             names: BTreeMap::new(),
             dataplane: None,
             clock: None,
+            clock_read: false,
             held: None,
             held_trust: None,
             signed: None,
             used_approval: None,
             notices: Vec::new(),
         }
+    }
+
+    /// Returns from which age on the peer wants its documents to be shown as stale.
+    pub fn hint(&self) -> Option<Duration> {
+        self.private.as_ref()?.document.extension.as_ref()?.stale_after()
     }
 
     /// Returns the peer's UUID, which is the audience of tokens for it.

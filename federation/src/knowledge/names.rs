@@ -1,6 +1,6 @@
 //! Lookups of the names of a peer's gateways.
 
-use super::{Age, PeerKnowledge, Times};
+use super::{PeerKnowledge, Times};
 use crate::document::{GatewayHost, PrivateDocument};
 use crate::finding::shown;
 use fedgate_core::Hostname;
@@ -30,9 +30,9 @@ pub struct NameLookup {
 pub type LookupOutcome = (Hostname, Result<Vec<IpAddr>, String>);
 
 impl NameLookup {
-    /// Returns the addresses of the last good answer, unless it is older than the staleness limit.
+    /// Returns the addresses of the last good answer, unless it is too old to be used.
     pub(crate) fn usable(&self, times: &Times, now: Timestamp) -> &[IpAddr] {
-        match self.found.is_some_and(|found| times.age(found, now) < Age::Expired) {
+        match self.found.is_some_and(|found| times.is_used(found, now)) {
             true => &self.addresses,
             false => &[],
         }

@@ -4,6 +4,7 @@ use super::Named;
 use super::trust::{self, ACCEPT_DOCUMENT_ANNOTATION, TrustPolicy};
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use crate::form::{self, FormError, Step, no_such_field};
+use crate::knowledge::AtExpiry;
 use crate::pem_text::{self, Kind};
 use fedgate_core::{Hostname, PeerName, TrustDomain};
 use schemars::JsonSchema;
@@ -130,6 +131,8 @@ pub struct Peer {
     pub accepted_document: Option<String>,
     /// What its operator says about trust in it.
     pub trust: TrustPolicy,
+    /// What happens when its documents expire; `None` for the cluster's setting.
+    pub at_expiry: Option<AtExpiry>,
 }
 
 /// A metadata endpoint: an `https` URL with a host, without user, query and fragment.
@@ -219,8 +222,17 @@ impl Peer {
                 let source = named.source.clone();
                 let accepted_document = parse_accepted(named, &mut findings);
                 let trust = trust::parse(named, &mut findings);
-                let peer =
-                    Self { name, trust_domain, endpoint, tls, source, accepted_document, trust };
+                let at_expiry = trust::parse_at_expiry(named, &mut findings);
+                let peer = Self {
+                    name,
+                    trust_domain,
+                    endpoint,
+                    tls,
+                    source,
+                    accepted_document,
+                    trust,
+                    at_expiry,
+                };
                 Ok((peer, findings))
             }
             _ => Err(findings),

@@ -6,6 +6,7 @@ use super::peer::IstioFederationSpec;
 use crate::bundle::{Fingerprint, Root};
 use crate::document::{ClusterUuid, PublicDocument, TrustId};
 use crate::finding::{Finding, FindingReason, Severity, shown};
+use crate::knowledge::AtExpiry;
 use crate::spelling::nearest;
 use std::collections::BTreeSet;
 
@@ -31,7 +32,10 @@ pub const PIN_UUIDS_ANNOTATION: &str = "fedgate.dev/pin-uuids";
 /// signed before. Its value is `Accept`.
 pub const UNSIGNED_ANNOTATION: &str = "fedgate.dev/unsigned";
 
-const ALL: [&str; 7] = [
+/// The annotation that says what happens when the peer's documents expire: [`AtExpiry`].
+pub(super) const AT_EXPIRY_ANNOTATION: &str = "fedgate.dev/at-expiry";
+
+const ALL: [&str; 8] = [
     ACCEPT_DOCUMENT_ANNOTATION,
     ROOT_CHANGE_ANNOTATION,
     APPROVE_ANNOTATION,
@@ -39,6 +43,7 @@ const ALL: [&str; 7] = [
     PIN_KEYS_ANNOTATION,
     PIN_UUIDS_ANNOTATION,
     UNSIGNED_ANNOTATION,
+    AT_EXPIRY_ANNOTATION,
 ];
 
 /// The most values of one annotation with pins.
@@ -178,6 +183,23 @@ fn parse_unsigned(named: &Named<IstioFederationSpec>, findings: &mut Vec<Finding
         findings.push(named.refused(Severity::Error, UNSIGNED_ANNOTATION, message));
     }
     text == "Accept"
+}
+
+/// Reads what happens at expiry. What cannot be read changes nothing.
+pub(super) fn parse_at_expiry(
+    named: &Named<IstioFederationSpec>,
+    findings: &mut Vec<Finding>,
+) -> Option<AtExpiry> {
+    let text = named.annotation(AT_EXPIRY_ANNOTATION)?;
+    let at_expiry = AtExpiry::parse(text);
+    if at_expiry.is_none() {
+        let message = format!(
+            "expected Keep, Drain or Drop, found {:?}; until this is corrected the cluster's setting applies",
+            shown(text)
+        );
+        findings.push(named.refused(Severity::Error, AT_EXPIRY_ANNOTATION, message));
+    }
+    at_expiry
 }
 
 fn parse_approved(

@@ -5,6 +5,7 @@ mod authority;
 mod clocks;
 mod credentials;
 mod documents;
+mod expiry;
 mod federating;
 mod gateway_pods;
 mod gateways;

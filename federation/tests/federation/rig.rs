@@ -11,7 +11,7 @@ use fedgate_federation::document::{
 };
 use fedgate_federation::federate::{Condition, ConditionType, Passthrough, Published};
 use fedgate_federation::key::SigningKey;
-use fedgate_federation::knowledge::{Absorbed, PeerKnowledge, Times};
+use fedgate_federation::knowledge::{Absorbed, AtExpiry, PeerKnowledge, Times};
 use fedgate_federation::object::{
     IstioFederationSpec, Named, Objects, PUBLIC_SERVICE_LABEL, Peer, ServiceObject,
     ServicePortSpec, TransportProtocol,
@@ -29,8 +29,12 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_767_225_600 + seconds).unwrap()
 }
 
-pub(crate) const TIMES: Times =
-    Times { stale_after: Duration::from_secs(300), staleness_limit: Duration::from_secs(3600) };
+pub(crate) const TIMES: Times = Times {
+    stale_after: Duration::from_secs(300),
+    staleness_limit: Duration::from_secs(3600),
+    at_expiry: AtExpiry::Drain,
+    hint: None,
+};
 
 pub(crate) fn uuid(digit: char) -> ClusterUuid {
     let run = |count| digit.to_string().repeat(count);
@@ -150,6 +154,7 @@ pub(crate) fn private(
         passthrough_hosts: Vec::new(),
         applied_roots: None,
         public_tag: None,
+        stale_after_seconds: None,
     };
     PrivateDocument {
         gateways: gateways.iter().map(|address| gateway(address)).collect(),
@@ -206,6 +211,7 @@ pub(crate) struct Rig {
     pub(crate) objects: Objects,
     pub(crate) knowledge: BTreeMap<PeerName, PeerKnowledge>,
     pub(crate) previous: Published,
+    pub(crate) times: Times,
     pub(crate) now: Timestamp,
 }
 
@@ -241,6 +247,7 @@ impl Rig {
             },
             knowledge: BTreeMap::new(),
             previous: Published::default(),
+            times: TIMES,
             now: at(10),
         };
         rig.add_peer("beta", "beta.example", '2');
@@ -268,7 +275,7 @@ impl Rig {
             objects: &self.objects,
             knowledge: &self.knowledge,
             previous: &self.previous,
-            times: TIMES,
+            times: self.times,
             now: self.now,
         }
     }

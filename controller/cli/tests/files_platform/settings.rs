@@ -2,6 +2,7 @@
 
 use fedgate_envoy::FilterKind;
 use fedgate_exchange::settings::MetadataTransport;
+use fedgate_federation::knowledge::AtExpiry;
 use fedgate_files::settings::Settings;
 use std::path::Path;
 use std::time::Duration;
@@ -37,6 +38,8 @@ fn minimal_settings_are_read() {
     assert!(settings.admin.listen.ip().is_loopback());
     assert!(settings.egress.listen.is_loopback());
     assert_eq!(settings.times.knowledge.staleness_limit, Duration::from_secs(24 * 60 * 60));
+    assert_eq!(settings.times.knowledge.at_expiry, AtExpiry::Drain);
+    assert_eq!(settings.times.knowledge.hint, None);
     assert_eq!(settings.cluster_uuid, None);
     assert_eq!(settings.gateway.filter, FilterKind::ProxyWasm);
 }
@@ -60,7 +63,7 @@ metadata:
 identity: {certificateChain: chain.pem, privateKey: key.pem, roots: roots.pem}
 keyFile: authn.key
 peers: {proxy: 'http://user:secret@proxy.example:3128', noProxy: [internal.example]}
-times: {poll: 1m, timeout: 2s, staleAfter: 10m, stalenessLimit: 48h}
+times: {poll: 1m, timeout: 2s, staleAfter: 10m, stalenessLimit: 48h, atExpiry: Keep, staleAfterHint: 2m}
 admin: {listen: '[::1]:9900'}
 ",
     )
@@ -73,6 +76,8 @@ admin: {listen: '[::1]:9900'}
     assert_eq!(settings.times.knowledge.stale_after, Duration::from_secs(600));
     assert!(!format!("{settings:?}").contains("secret"));
     assert_eq!(settings.peers.no_proxy, ["internal.example"]);
+    assert_eq!(settings.times.knowledge.at_expiry, AtExpiry::Keep);
+    assert_eq!(settings.times.knowledge.hint, Some(Duration::from_secs(120)));
     assert_eq!(settings.key_file, Path::new("/etc/fedgate/authn.key"));
 }
 
@@ -91,7 +96,7 @@ metadata:
   plain: true
   tls: {certificate: x}
 identity: {certificateChain: 7, privatekey: key.pem, roots: roots.pem}
-times: {poll: 10, timeout: 0s, staleAfter: 2h, stalenessLimit: 1h}
+times: {poll: 10, timeout: 0s, staleAfter: 2h, stalenessLimit: 1h, atExpiry: keep}
 admin: {listen: 0.0.0.0:9900}
 adnim: {}
 ";

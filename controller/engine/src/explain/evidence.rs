@@ -23,6 +23,11 @@ pub(super) fn not_in_table(
     match report.map(|report| &report.standing) {
         None => format!("there is no valid IstioFederation {name}"),
         Some(Standing::Refused { message, .. }) => format!("{name} is refused: {message}"),
+        Some(Standing::Accepted) if report.is_some_and(|report| report.is_dropped) => {
+            format!(
+                "{name} was silent for too long: its public document has expired, and it is set to Drop then"
+            )
+        }
         Some(Standing::Accepted) => format!("{name} is not in it yet: {}", older_table(sources)),
     }
 }

@@ -90,7 +90,14 @@ impl Explainer<'_> {
         };
         self.step("identity", true, format!("{id} is a SPIFFE ID"));
         let Some(peer) = decision.peer else {
-            let detail = format!("no IstioFederation has the trust domain {}", id.trust_domain());
+            let peers = &self.sources.federation.peers;
+            let dropped = peers.iter().find(|report| {
+                report.is_dropped && report.peer.trust_domain.as_str() == id.trust_domain()
+            });
+            let detail = match dropped {
+                Some(report) => not_in_table(self.sources, &report.peer.name, Some(report)),
+                None => format!("no IstioFederation has the trust domain {}", id.trust_domain()),
+            };
             self.step("peer", false, detail);
             return self.end(reason);
         };

@@ -13,7 +13,8 @@ use crate::lookup::{LookUps, look_up_now};
 use fedgate_federation::{
     document::{PRIVATE_PATH, PUBLIC_PATH},
     knowledge::{
-        Absorbed, Delivery, DocumentKind, ExchangeReason, LookupOutcome, PeerKnowledge, ProbeResult,
+        Absorbed, Blame, Delivery, DocumentKind, ExchangeReason, LookupOutcome, PeerKnowledge,
+        ProbeResult,
     },
     object::Peer,
     token::TokenSource,
@@ -245,7 +246,7 @@ impl Poller {
 
     /// Why a peer refuses our token, as far as it can be known here.
     fn unauthorized(&self) -> String {
-        match self.knowledge.clock.and_then(|clock| clock.warning()) {
+        match self.knowledge.clock.and_then(|clock| clock.warning(Blame::Unknown)) {
             Some(trouble) => format!("401: the peer refuses the token: {trouble}"),
             None => "401: the peer does not know us yet: it needs an IstioFederation for this cluster, and some minutes to read \
                      our key"

@@ -1,7 +1,7 @@
 //! Reads the sections of `fedgate.yaml`.
 
 use super::values::{
-    address, advertised, any, loopback, loopback_address, open_files, path, ports,
+    address, advertised, any, at_expiry_word, loopback, loopback_address, open_files, path, ports,
 };
 use super::{Admin, Egress, Gateway, IdentityFiles, Settings};
 use crate::yaml::{self, Section, duration, explained, parsed};
@@ -175,7 +175,7 @@ fn times(section: Section<'_>) -> Intervals {
     const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_secs(3600);
     let Intervals { poll, probe, timeout, knowledge } = Intervals::default();
-    let KnowledgeTimes { stale_after, staleness_limit } = knowledge;
+    let KnowledgeTimes { stale_after, staleness_limit, at_expiry, hint: _ } = knowledge;
     let intervals = Intervals {
         poll: section.or("poll", poll, duration(Intervals::SHORTEST_POLL, HOUR)),
         probe: section.or("probe", probe, duration(SECOND, HOUR)),
@@ -187,6 +187,8 @@ fn times(section: Section<'_>) -> Intervals {
                 staleness_limit,
                 duration(SECOND, 30 * 24 * HOUR),
             ),
+            at_expiry: section.or("atExpiry", at_expiry, at_expiry_word),
+            hint: section.optional("staleAfterHint", duration(SECOND, 24 * HOUR)),
         },
     };
     if let Err(LimitTooShort { staleness_limit, stale_after }) = intervals.check() {

@@ -3,6 +3,7 @@
 use crate::yaml::{self, Node, parsed};
 use fedgate_core::ServicePort;
 use fedgate_federation::document::GatewayAddress;
+use fedgate_federation::knowledge::AtExpiry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,11 @@ pub(super) fn advertised(node: &Node) -> Result<GatewayAddress, String> {
         "a host and port such as gw.example:15443, 192.0.2.1:15443 or [2001:db8::1]:15443"
             .to_owned()
     })
+}
+
+pub(super) fn at_expiry_word(node: &Node) -> Result<AtExpiry, String> {
+    let read = |text: String| AtExpiry::parse(&text);
+    yaml::text(node).ok().and_then(read).ok_or_else(|| "Keep, Drain or Drop".to_owned())
 }
 
 pub(super) fn open_files(node: &Node) -> Result<u64, String> {

@@ -56,6 +56,7 @@ fn knowledge() -> PeerKnowledge {
         names: Default::default(),
         dataplane: None,
         clock: None,
+        clock_read: false,
         notices: Vec::new(),
     }
 }

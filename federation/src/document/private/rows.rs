@@ -71,6 +71,8 @@ struct ReadExtension {
     applied_roots: Option<Vec<String>>,
     #[serde(default)]
     public_tag: Option<String>,
+    #[serde(default)]
+    stale_after_seconds: Option<u64>,
 }
 
 /// See [`PrivateDocument::parse`].
@@ -298,6 +300,7 @@ impl Reader<'_> {
             passthrough_hosts,
             applied_roots,
             public_tag,
+            stale_after_seconds,
         } = read;
         Some(PrivateExtension {
             sequence,
@@ -307,6 +310,7 @@ impl Reader<'_> {
             gateway_identities: self.identities(&gateway_identities),
             applied_roots: applied_roots.map(|roots| self.fingerprints(&roots)),
             public_tag,
+            stale_after_seconds,
         })
     }
 

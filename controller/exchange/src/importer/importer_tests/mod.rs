@@ -106,6 +106,7 @@ impl Scene {
             source: None,
             accepted_document: None,
             trust: TrustPolicy::default(),
+            at_expiry: None,
         }
     }
 

@@ -20,6 +20,7 @@ impl TestCluster {
             passthrough_hosts: Vec::new(),
             applied_roots: None,
             public_tag: Some(tag),
+            stale_after_seconds: None,
         };
         let private = PrivateDocument { extension: Some(extension), ..bare };
         let mut access =

@@ -8,7 +8,7 @@ pub(super) const GATEWAY: &str = "calls to this peer fail; check firewalls betwe
 pub(super) const STALE: &str =
     "it is still used; check the lines about its metadata, and whether a controller leads here";
 pub(super) const EXPIRED: &str =
-    "its services cannot be called until it answers again; check the lines about its metadata";
+    "what still works follows from the setting at-expiry; check the lines about its metadata";
 pub(super) const HELD: &str = "the previous document stays in use; ask its operator whether the Services were withdrawn on purpose";
 pub(super) const HELD_TRUST: &str = "what is known of it stays trusted; compare the fingerprints with its operator, then see `fedgate peer approve`";
 pub(super) const NAMES: &str =
