@@ -44,6 +44,11 @@ impl InForce {
             let confirmed = confirmed(report, &self.confirmations);
             (peer.public_confirmed, peer.private_confirmed) = (confirmed.public, confirmed.private);
         }
+        let confirmed: BTreeMap<_, _> =
+            status.peers.iter().map(|peer| (peer.name.as_str(), peer.private_confirmed)).collect();
+        for import in &mut status.imports {
+            import.confirmed = confirmed.get(import.peer.as_str()).copied().flatten();
+        }
         status.findings.extend(self.findings.iter().cloned());
         status.findings.sort_by_key(|finding| finding.severity);
         status

@@ -4,7 +4,7 @@ use fedgate_core::{Mode, ServiceName, Table};
 use fedgate_federation::federate::{
     Condition, ConditionStatus, ConditionType, Export, Import, PeerReport,
 };
-use fedgate_federation::knowledge::HeldTrust;
+use fedgate_federation::knowledge::{AtExpiry, HeldTrust};
 use fedgate_federation::{Federation, Finding, LocalCluster};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,15 @@ pub struct PeerStatus {
     pub public_confirmed: Option<Timestamp>,
     /// When its private document was last confirmed.
     pub private_confirmed: Option<Timestamp>,
+    /// From which age on its documents are stale, in seconds.
+    #[serde(default)]
+    pub stale_after_seconds: u64,
+    /// From which age on they are expired, in seconds.
+    #[serde(default)]
+    pub staleness_limit_seconds: u64,
+    /// What happens then: `Keep`, `Drain` or `Drop`.
+    #[serde(default)]
+    pub at_expiry: AtExpiry,
     /// How many of our exports it may reach.
     pub granted_exports: usize,
     /// How many of its services can be reached from here.
@@ -121,6 +130,9 @@ pub struct ImportStatus {
     pub service: ServiceName,
     /// The name of the peer that offers it.
     pub peer: String,
+    /// When the peer last confirmed that it offers it: with its private document.
+    #[serde(default)]
+    pub confirmed: Option<Timestamp>,
     /// The protocol.
     pub protocol: String,
     /// The peer's gateways.
@@ -184,6 +196,9 @@ impl PeerStatus {
             held_trust: report.held_trust.clone(),
             public_confirmed: report.public_confirmed,
             private_confirmed: report.private_confirmed,
+            stale_after_seconds: report.times.stale_after.as_secs(),
+            staleness_limit_seconds: report.times.staleness_limit.as_secs(),
+            at_expiry: report.times.at_expiry,
             granted_exports: report.granted_exports,
             imports: report.imports,
             conditions: report.conditions.clone(),
@@ -225,6 +240,7 @@ impl ImportStatus {
         Self {
             service: import.service.clone(),
             peer: import.peer.to_string(),
+            confirmed: None,
             protocol: import.protocol.word().to_owned(),
             gateways: import.gateways.iter().map(ToString::to_string).collect(),
             address: egress.and_then(|egress| egress.get(&import.service)).copied(),

@@ -80,6 +80,13 @@ impl Sample {
         Snapshot::of(listed, self.now).unwrap()
     }
 
+    /// Annotates beta's `IstioFederation`.
+    pub(crate) fn annotate(&mut self, name: &str, value: &str) {
+        let mut object = federation_object("beta");
+        object["metadata"]["annotations"] = json!({ name: value });
+        self.observed.federations = keyed("", "beta", federation::keep(read(object)));
+    }
+
     /// Changes what is known of beta.
     pub(crate) fn change_knowledge(&mut self, change: impl FnOnce(&mut PeerKnowledge)) {
         let name = PeerName::parse("beta").unwrap();

@@ -7,6 +7,7 @@ use fedgate_engine::status::{MUST_HOLD, PeerStatus, Status};
 use fedgate_federation::Severity;
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use fedgate_federation::knowledge::SERVER_ONLY;
+use jiff::Timestamp;
 use std::fmt::Write;
 
 #[derive(Debug, Args)]
@@ -26,7 +27,7 @@ impl StatusCommand {
         };
         match self.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
-            Output::Text => print!("{}", text(&status)),
+            Output::Text => print!("{}", text(&status, Timestamp::now())),
         }
         let well = status.peers.iter().all(|peer| peer.ready)
             && status.findings.iter().all(|finding| finding.severity != Severity::Error)
@@ -39,14 +40,14 @@ impl StatusCommand {
     }
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &Status, now: Timestamp) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = write(&mut out, status);
+    let _ = write(&mut out, status, now);
     out
 }
 
-fn write(out: &mut String, status: &Status) -> std::fmt::Result {
+fn write(out: &mut String, status: &Status, now: Timestamp) -> std::fmt::Result {
     let table = &status.table;
     writeln!(out, "{}  cluster {}", status.cluster.trust_domain, status.cluster.cluster_uuid)?;
     writeln!(out, "  gateway   {}", status.cluster.gateways.join(", "))?;
@@ -60,7 +61,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         table.bytes,
         loaded(table.loaded.as_ref())
     )?;
-    rows(out, "peers", status.peers.iter().map(peer))?;
+    rows(out, "peers", status.peers.iter().map(|known| peer(known, now)))?;
     rows(
         out,
         "exports",
@@ -86,7 +87,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
                 import.service.to_string(),
                 import.protocol.clone(),
                 location,
-                format!("from {}", import.peer),
+                format!("from {}{}", import.peer, confirmed(import.confirmed, now)),
             ]
         }),
     )?;
@@ -113,10 +114,28 @@ fn loaded(condition: Option<&Condition>) -> String {
     }
 }
 
-fn peer(peer: &PeerStatus) -> Vec<String> {
+fn peer(peer: &PeerStatus, now: Timestamp) -> Vec<String> {
     let state = if peer.ready { "ready".to_owned() + &gateways(peer) } else { why(peer) };
-    let counts = format!("{} exports to it, {} imports", peer.granted_exports, peer.imports);
+    let counts = format!(
+        "{} exports to it, {} imports{}",
+        peer.granted_exports,
+        peer.imports,
+        confirmed(peer.public_confirmed.min(peer.private_confirmed), now)
+    );
     vec![peer.name.clone(), peer.trust_domain.clone(), counts, state]
+}
+
+/// How long ago something was confirmed.
+fn confirmed(then: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(then) = then else { return ", never confirmed".to_owned() };
+    let seconds = now.duration_since(then).as_secs().max(0);
+    let age = match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    };
+    format!(", confirmed {age} ago")
 }
 
 /// Which gateways of a ready peer failed the last probe. On Kubernetes the message [`SERVER_ONLY`]
@@ -202,6 +221,9 @@ mod tests {
             held_trust: None,
             public_confirmed: None,
             private_confirmed: None,
+            stale_after_seconds: 300,
+            staleness_limit_seconds: 86_400,
+            at_expiry: Default::default(),
             granted_exports: 1,
             imports: 2,
             conditions: probe.map(condition).into_iter().collect(),
@@ -228,8 +250,9 @@ mod tests {
 
     #[test]
     fn a_peers_row_gives_its_reason_and_failing_gateways() {
-        let state =
-            |ready: bool, probe| peer(&PeerStatus { ready, ..beta(Some(probe)) }).pop().unwrap();
+        let state = |ready: bool, probe| {
+            peer(&PeerStatus { ready, ..beta(Some(probe)) }, NOW).pop().unwrap()
+        };
         let row = |status, reason, message| {
             state(status == ConditionStatus::True, (status, reason, message))
         };
@@ -250,6 +273,23 @@ mod tests {
             obstacle: Some("the egress Envoy does not run".to_owned()),
             ..beta(well)
         };
-        assert_eq!(peer(&blocked).pop().unwrap(), "NOT READY: the egress Envoy does not run");
+        assert_eq!(peer(&blocked, NOW).pop().unwrap(), "NOT READY: the egress Envoy does not run");
+    }
+    const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
+    #[test]
+    fn ages_are_shown_of_the_older_document() {
+        let ago = |seconds: i64| Some(Timestamp::from_second(NOW.as_second() - seconds).unwrap());
+        let age = |seconds| confirmed(ago(seconds), NOW);
+        let shown = [-5, 0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(age);
+        let expected = ["0s", "0s", "119s", "2m", "119m", "2h", "47h", "2d"];
+        assert_eq!(shown, expected.map(|age| format!(", confirmed {age} ago")));
+        let row = |public_confirmed, private_confirmed| {
+            peer(&PeerStatus { public_confirmed, private_confirmed, ..beta(None) }, NOW).remove(2)
+        };
+        let counts = "1 exports to it, 2 imports";
+        assert_eq!(row(ago(3), ago(90)), format!("{counts}, confirmed 90s ago"));
+        assert_eq!(row(ago(90), ago(3)), format!("{counts}, confirmed 90s ago"));
+        assert_eq!(row(ago(90), None), format!("{counts}, never confirmed"));
     }
 }

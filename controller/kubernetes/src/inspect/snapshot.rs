@@ -316,6 +316,37 @@ mod tests {
         assert!(!passes(&sample, "web.shop.svc.alpha.example:80", caller()));
     }
 
+    /// The table in the cluster is older than this view of the objects.
+    #[test]
+    fn explanations_say_that_a_silent_peer_was_dropped() {
+        let detail = |at_expiry: &str| {
+            let mut sample = Sample::healthy();
+            sample.now += SignedDuration::from_hours(25);
+            sample.annotate("fedgate.dev/at-expiry", at_expiry);
+            let mut in_force = sample.snapshot().in_force;
+            in_force.table = in_force.federation.table.clone().unwrap();
+            let caller = Caller::Identity("spiffe://beta.example/ns/shop/sa/cart".to_owned());
+            let to = "web.shop.svc.alpha.example:80".parse().unwrap();
+            let explanation = in_force.explain(&Question { to, from: caller });
+            let status = in_force.status();
+            assert!(!status.peers[0].ready, "{at_expiry}");
+            assert_eq!(format!("{:?}", status.peers[0].at_expiry), at_expiry);
+            assert_eq!(status.imports.is_empty(), at_expiry != "Keep");
+            assert!(status.imports.iter().all(|import| import.confirmed.is_some()));
+            (explanation.reason, format!("{:?}", explanation.steps))
+        };
+        let (reason, steps) = detail("Drop");
+        assert_eq!(reason.as_deref(), Some("unknown_peer"));
+        assert!(steps.contains("was silent for too long"), "{steps}");
+        // Drained, its handshakes fail.
+        for (other, expected) in [("Keep", Some("granted")), ("Drain", None)] {
+            let (reason, steps) = detail(other);
+            assert_eq!(reason.as_deref(), expected, "{other}");
+            assert_eq!(steps.contains("its handshakes fail"), other == "Drain", "{steps}");
+            assert!(!steps.contains("was silent for too long"), "{steps}");
+        }
+    }
+
     #[test]
     fn a_missing_or_outdated_table_is_reported() {
         let mut sample = Sample::healthy();
