@@ -5,6 +5,7 @@ mod capacity;
 mod controller;
 mod departures;
 mod egress;
+mod expiry;
 mod exposure;
 mod fixture;
 mod gateways;
