@@ -5,7 +5,7 @@ use fedgate_federation::bundle::Root;
 use fedgate_federation::credentials::Credentials;
 use fedgate_federation::document::{
     ClusterUuid, GatewayAddress, GatewayHost, Network, PrivateDocument, PrivateExtension,
-    PublicDocument, PublicExtension, PublicService, PublicServicePort,
+    PublicDocument, PublicExtension, PublicService, PublicServicePort, View,
 };
 use fedgate_federation::federate::{Memory, Passthrough, Published};
 use fedgate_federation::key::SigningKey;
@@ -153,6 +153,12 @@ fn knowledge(
         applied_roots: None,
         public_tag: None,
         stale_after_seconds: None,
+        view: Some(View {
+            sequence: Some(u64::MAX),
+            gateways: vec![gateway("192.0.2.1")],
+            clock_ahead: Some(0),
+            ..View::default()
+        }),
     };
     let private = PrivateDocument {
         gateways: vec![gateway("192.0.2.2"), gateway("192.0.2.3")],

@@ -2,7 +2,7 @@
 
 use fedgate_core::{Mode, ServiceName, Table};
 use fedgate_federation::federate::{
-    Condition, ConditionStatus, ConditionType, Export, Import, PeerReport,
+    Condition, ConditionStatus, ConditionType, Export, FarSide, Import, PeerReport,
 };
 use fedgate_federation::knowledge::{AtExpiry, HeldTrust};
 use fedgate_federation::{Federation, Finding, LocalCluster};
@@ -106,6 +106,9 @@ pub struct PeerStatus {
     pub granted_exports: usize,
     /// How many of its services can be reached from here.
     pub imports: usize,
+    /// What it says it sees of this cluster. `None` if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub far_side: Option<FarSide>,
     /// Its conditions.
     pub conditions: Vec<Condition>,
 }
@@ -201,6 +204,7 @@ impl PeerStatus {
             at_expiry: report.times.at_expiry,
             granted_exports: report.granted_exports,
             imports: report.imports,
+            far_side: report.far_side.clone(),
             conditions: report.conditions.clone(),
         }
     }

@@ -13,7 +13,7 @@ use fedgate_core::{PeerName, ServicePort, TrustDomain};
 use fedgate_exchange::loopback::{TestCa, identity};
 use fedgate_federation::bundle::Root;
 use fedgate_federation::credentials::{Credentials, Source};
-use fedgate_federation::document::{GatewayAddress, GatewayHost, Limits, Network};
+use fedgate_federation::document::{GatewayAddress, GatewayHost, Limits, Network, View};
 use fedgate_federation::federate::Published;
 use fedgate_federation::knowledge::{PeerKnowledge, ProbeDepth, ProbeResult, Times};
 use fedgate_federation::object::{Named, Objects, PUBLIC_SERVICE_LABEL, Peer};
@@ -133,6 +133,12 @@ impl Sample {
             &times,
             now,
         );
+        let known = knowledge.private.as_mut().unwrap();
+        known.document.extension.as_mut().unwrap().view = Some(View {
+            sequence: Some(u64::MAX),
+            gateways: View::listed(&self.local.gateways),
+            ..View::default()
+        });
         let outcomes = beta.gateways.iter().map(|gateway| (gateway.clone(), Ok(()))).collect();
         knowledge.record_probe(&ProbeResult::Gateways { outcomes, depth: ProbeDepth::Server }, now);
         self.keep_knowledge(peer.name, &knowledge);

@@ -22,7 +22,9 @@ pub(crate) use gateway::is_host;
 pub use gateway::{GatewayAddress, GatewayHost, InvalidGateway, WorkloadIdentity};
 pub use network::Network;
 pub(crate) use private::is_port_name;
-pub use private::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort};
+pub use private::{
+    Outcome, PrivateDocument, PrivateExtension, PublicService, PublicServicePort, View,
+};
 pub use public::{PublicDocument, PublicExtension};
 pub use spiffe::SpiffeBundle;
 pub use trust_id::{InvalidTrustId, TrustId};

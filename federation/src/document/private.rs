@@ -1,6 +1,8 @@
 mod rows;
+mod view;
 
 pub(crate) use rows::is_port_name;
+pub use view::{Outcome, View};
 
 use super::{DocumentError, GatewayAddress, Limits, Network, Parsed, WorkloadIdentity};
 use crate::bundle::Fingerprint;
@@ -55,7 +57,8 @@ pub struct PublicServicePort {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateExtension {
-    /// Grows whenever the content changes, so that an old document is recognised.
+    /// Grows whenever the content changes, so that an old document is recognised. A change of the
+    /// view does not count.
     pub sequence: u64,
     /// The number of rows in `publicServices`. It proves that the document is complete, so fewer
     /// services than before are accepted at once.
@@ -82,11 +85,19 @@ pub struct PrivateExtension {
     /// if it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after_seconds: Option<u64>,
+    /// What the cluster sees of the reader. `None` if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<View>,
 }
 
 impl PrivateExtension {
     pub(crate) fn stale_after(&self) -> Option<Duration> {
         self.stale_after_seconds.map(Duration::from_secs)
+    }
+
+    /// Returns what a sequence stands for: everything but the sequence itself and the view.
+    fn numbered(&self) -> Self {
+        Self { sequence: 0, view: None, ..self.clone() }
     }
 }
 
@@ -138,22 +149,20 @@ impl PrivateDocument {
             .concat()
     }
 
-    /// Returns an ID of the content, regardless of the sequence: 16 hexadecimal digits. By it an
-    /// operator accepts a held document, and no other.
+    /// Returns an ID of the content, regardless of sequence and view: 16 hexadecimal digits. By it
+    /// an operator accepts a held document, and no other.
     pub fn id(&self) -> String {
-        let unnumbered =
-            self.extension.clone().map(|extension| PrivateExtension { sequence: 0, ..extension });
-        let unnumbered = Self { extension: unnumbered, ..self.clone() };
+        let extension = self.extension.as_ref().map(PrivateExtension::numbered);
+        let unnumbered = Self { extension, ..self.clone() };
         let hash = Sha256::digest(unnumbered.to_json());
         Hex(hash.get(..8).unwrap_or(&hash)).to_string()
     }
 
-    /// Returns true if both have the same content, regardless of their sequences.
+    /// Returns true if both have the same content, regardless of their sequences and views.
     pub(crate) fn same_content(&self, other: &Self) -> bool {
-        let rest =
-            |extension: &PrivateExtension| PrivateExtension { sequence: 0, ..extension.clone() };
         self.gateways == other.gateways
             && self.services == other.services
-            && self.extension.as_ref().map(rest) == other.extension.as_ref().map(rest)
+            && self.extension.as_ref().map(PrivateExtension::numbered)
+                == other.extension.as_ref().map(PrivateExtension::numbered)
     }
 }

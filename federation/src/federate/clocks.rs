@@ -51,7 +51,7 @@ impl Clocks {
     }
 
     /// Says whose clock is off, given how far a peer's clock is ahead of ours.
-    fn blame(self, skew: SignedDuration) -> Blame {
+    pub(super) fn blame(self, skew: SignedDuration) -> Blame {
         let Some((first, last)) = self.right else { return Blame::Unknown };
         let is_right = |clock: SignedDuration| first <= clock && clock <= last;
         match (is_right(SignedDuration::ZERO), is_right(skew)) {

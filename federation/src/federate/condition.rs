@@ -56,6 +56,9 @@ pub enum ConditionType {
     NetworkOverlap,
     /// The peer's clock differs so much from ours that tokens may be refused.
     ClocksDiffer,
+    /// The peer says that it sees something of this cluster differently from how it is, and this
+    /// has lasted too long to be normal.
+    FarSideDiffers,
     /// The table does not fit in an object, so this peer's grants may be outdated. Only where the
     /// table is an object.
     TableTooLarge,
@@ -78,6 +81,7 @@ impl ConditionType {
         Self::RowsDropped,
         Self::NetworkOverlap,
         Self::ClocksDiffer,
+        Self::FarSideDiffers,
     ];
     /// The conditions about the gateway, which are the same for each peer. Only where tables are
     /// objects: on Kubernetes.
@@ -167,6 +171,7 @@ pub(super) fn conditions(
         listed(ConditionType::RowsDropped, "AllTaken", of(DROPPED)),
         listed(ConditionType::NetworkOverlap, "NoOverlap", made(&[FindingReason::NetworkOverlap])),
         listed(ConditionType::ClocksDiffer, "Agree", of(&[FindingReason::ClockSkew])),
+        far_side(inputs, candidate, of(&[FindingReason::FarSideDiffers])),
     ]
 }
 
@@ -364,6 +369,22 @@ fn roots_acknowledged(inputs: &Inputs<'_>, candidate: &Candidate<'_>) -> Conditi
         }
     };
     Condition { kind, status, reason: reason.to_owned(), message }
+}
+
+/// Compares what the peer sees of us with what we are.
+fn far_side<'f>(
+    inputs: &Inputs<'_>,
+    candidate: &Candidate<'_>,
+    differences: impl Iterator<Item = &'f Finding>,
+) -> Condition {
+    let kind = ConditionType::FarSideDiffers;
+    let Some(document) = candidate.private(inputs) else {
+        return unknown(kind, "Pending", "the peer's private document is not known");
+    };
+    match document.extension.as_ref().and_then(|extension| extension.view.as_ref()) {
+        Some(_) => listed(kind, "Agrees", differences),
+        None => unknown(kind, "NotSupported", "the peer does not say what it sees of this cluster"),
+    }
 }
 
 /// Returns True with the first finding's reason and up to three of the messages; False with reason

@@ -15,6 +15,7 @@ mod bundles;
 mod clocks;
 mod condition;
 mod export;
+mod far_side;
 mod gateways;
 mod health;
 mod import;
@@ -28,9 +29,11 @@ mod passthrough;
 mod publish;
 mod report;
 mod standing;
+mod view;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, table_too_large};
 pub use export::{Export, TableFailure};
+pub use far_side::{FarSide, Mismatch, MismatchKind, Turn};
 pub use gateways::Gateway;
 pub use import::{Import, Imports, ProbeTarget, Protocol, ServerIdentity, owner};
 pub use memory::Memory;
@@ -244,13 +247,7 @@ pub fn federate_again(inputs: &Inputs<'_>, memory: &mut Memory) -> Federation {
     let bundles = bundles::bundles(inputs, accepted(), &mut findings);
     let importing =
         importing::import(inputs, accepted(), &bundles, &mut memory.imports, &mut findings);
-    let published = publish::publish(
-        inputs,
-        accepted().map(|candidate| &candidate.peer),
-        &bundles,
-        &offers,
-        &table,
-    );
+    let published = publish::publish(inputs, accepted(), &bundles, &offers, &table);
     findings.extend(published.findings);
 
     let modes: BTreeMap<_, _> = granter.modes().collect();
@@ -258,14 +255,20 @@ pub fn federate_again(inputs: &Inputs<'_>, memory: &mut Memory) -> Federation {
     findings.extend(granter.into_findings());
     findings.extend(inputs.local.credentials.findings(inputs.now));
     findings.extend(table.as_ref().err().map(|failure| failure.finding(local)));
-    let peers = report::reports(inputs, &candidates, &modes, &exports, &importing, &mut findings);
+    let compiled = report::Compiled {
+        modes: &modes,
+        exports: &exports,
+        importing: &importing,
+        documents: &published.documents,
+    };
+    let peers = report::reports(inputs, &candidates, &compiled, &mut findings);
     findings.sort_by(|a, b| {
         (a.severity, &a.object, &a.field, a.reason)
             .cmp(&(b.severity, &b.object, &b.field, b.reason))
     });
     findings.dedup();
     Federation {
-        next_change: report::next_change(inputs, &candidates),
+        next_change: report::next_change(inputs, &candidates, &peers),
         members: members(inputs, accepted()),
         public_document: publish::public_document(inputs.local),
         private_documents: published.documents,

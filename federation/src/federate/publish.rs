@@ -1,15 +1,15 @@
 //! The published documents, and the numbers that grow when they change.
 
 use super::offer::Offer;
-use super::{Inputs, LocalCluster, TableFailure, limits};
+use super::{Candidate, Inputs, LocalCluster, TableFailure, limits, view};
 use crate::bundle::{Fingerprint, TrustBundle};
 use crate::document::{
     Limits, PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService,
-    SpiffeBundle, entity_tag,
+    SpiffeBundle, View, entity_tag,
 };
 use crate::finding::Finding;
 use crate::grant::PeerGrant;
-use crate::object::{GatewayMode, Peer};
+use crate::object::GatewayMode;
 use fedgate_core::{Hex, Hostname, PeerName, Table, TrustDomain};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ impl Published {
 pub struct DocumentVersion {
     /// Its sequence.
     pub sequence: u64,
-    /// SHA-256 of its content without the sequence, in hexadecimal.
+    /// SHA-256 of its content without sequence and view, in hexadecimal.
     pub content: String,
 }
 
@@ -111,9 +111,9 @@ pub(super) fn public_document(local: &LocalCluster) -> PublicDocument {
 }
 
 /// Returns the documents of the accepted peers, and our SPIFFE bundle.
-pub(super) fn publish<'a>(
+pub(super) fn publish<'a, 'k: 'a>(
     inputs: &Inputs<'_>,
-    peers: impl Iterator<Item = &'a Peer>,
+    accepted: impl Iterator<Item = &'a Candidate<'k>>,
     bundles: &BTreeMap<TrustDomain, TrustBundle>,
     offers: &BTreeMap<Hostname, Offer>,
     table: &Result<Table, TableFailure>,
@@ -126,7 +126,8 @@ pub(super) fn publish<'a>(
     }
     let mut contents = Contents::new(inputs, offers);
     let (mut documents, mut bytes) = (BTreeMap::new(), BTreeMap::new());
-    for (index, peer) in peers.enumerate() {
+    for (index, candidate) in accepted.enumerate() {
+        let peer = &candidate.peer;
         let Content { mut document, head, head_bytes } = contents.of_peer(index);
         let applied = bundles.get(&peer.trust_domain).map(applied_roots).unwrap_or_default();
         document
@@ -134,10 +135,15 @@ pub(super) fn publish<'a>(
             .iter_mut()
             .for_each(|extension| extension.applied_roots = Some(applied.clone()));
         let tail = document.tail_json();
-        bytes.insert(peer.name.clone(), head_bytes + tail.len());
+        let view = view::of_peer(inputs, candidate);
+        let view_bytes = view.as_ref().map_or(0, View::written_bytes);
+        bytes.insert(peer.name.clone(), head_bytes + tail.len() + view_bytes);
+        // The view is not part of what the version stands for.
         let hash = Hex(&head.chain_update(tail).finalize()).to_string();
         let version = next_version(inputs, before.documents.get(&peer.name), hash);
-        document.extension.iter_mut().for_each(|extension| extension.sequence = version.sequence);
+        document.extension.iter_mut().for_each(|extension| {
+            (extension.sequence, extension.view) = (version.sequence, view.clone())
+        });
         documents.insert(peer.name.clone(), Arc::new(document));
         versions.documents.insert(peer.name.clone(), version);
     }
@@ -271,6 +277,7 @@ fn document(
         applied_roots: None,
         public_tag: Some(public_tag.to_owned()),
         stale_after_seconds: hint.map(|hint| hint.as_secs()),
+        view: None,
     };
     PrivateDocument { gateways, services, extension: Some(extension) }
 }

@@ -2,10 +2,11 @@
 
 use super::clocks::Clocks;
 use super::condition::{Condition, Gateways, conditions};
+use super::far_side::{self, FarSide};
 use super::importing::Importing;
 use super::{Candidate, Export, Inputs, Standing};
 use crate::bundle::Fingerprint;
-use crate::document::ClusterUuid;
+use crate::document::{ClusterUuid, PrivateDocument};
 use crate::finding::{Finding, FindingReason, ObjectRef, Severity};
 use crate::grant::PeerGrant;
 use crate::knowledge::{Age, AtExpiry, DocumentKind, HeldTrust, Known, Notice, Times};
@@ -13,6 +14,7 @@ use crate::object::Peer;
 use fedgate_core::{Mode, PeerName};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The state of a peer.
@@ -44,18 +46,28 @@ pub struct PeerReport {
     pub notices: Vec<Notice>,
     /// The announced roots, key and UUID, if they have not taken effect.
     pub held_trust: Option<HeldTrust>,
+    /// What it says it sees of us; `None` if it does not say.
+    pub far_side: Option<FarSide>,
     /// The conditions, in order of type.
     pub conditions: Vec<Condition>,
+}
+
+/// What the reports are about, besides the peers themselves.
+pub(super) struct Compiled<'a> {
+    pub(super) modes: &'a BTreeMap<&'a PeerName, Mode>,
+    pub(super) exports: &'a [Export],
+    pub(super) importing: &'a Importing,
+    /// The document for each accepted peer.
+    pub(super) documents: &'a BTreeMap<PeerName, Arc<PrivateDocument>>,
 }
 
 pub(super) fn reports(
     inputs: &Inputs<'_>,
     candidates: &[Candidate<'_>],
-    modes: &BTreeMap<&PeerName, Mode>,
-    exports: &[Export],
-    importing: &Importing,
+    compiled: &Compiled<'_>,
     findings: &mut Vec<Finding>,
 ) -> Vec<PeerReport> {
+    let Compiled { modes, exports, importing, documents } = compiled;
     let granted = granted_exports(exports);
     let about = by_object(findings);
     let accepted = || candidates.iter().filter(|candidate| candidate.is_accepted());
@@ -66,6 +78,9 @@ pub(super) fn reports(
         let held = held_trust(inputs, candidate);
         let mut own = peer_findings(inputs, candidate, clocks);
         own.extend(held.iter().cloned());
+        let ours = documents.get(&candidate.peer.name).map(Arc::as_ref);
+        let far_side = far_side::of_peer(inputs, candidate, ours, clocks);
+        own.extend(far_side.iter().flat_map(|side| side.findings(candidate, inputs.now)));
         let gateways = Gateways::of(importing, &candidate.peer.name);
         let others = about.get(&candidate.peer.object()).map_or(&[][..], Vec::as_slice);
         let conditions = conditions(inputs, candidate, &own, others, gateways);
@@ -90,7 +105,8 @@ pub(super) fn reports(
             importing.imports.of_peer(&candidate.peer).len(),
         );
         let times = candidate.times(inputs);
-        reports.push(report(candidate, (mode, times, is_dropped), conditions, counts));
+        let report = report(candidate, (mode, times, is_dropped), conditions, counts);
+        reports.push(PeerReport { far_side, ..report });
     }
     findings.extend(new);
     reports
@@ -149,6 +165,7 @@ fn report(
         imports,
         notices: knowledge.map(|knowledge| knowledge.notices.clone()).unwrap_or_default(),
         held_trust: knowledge.and_then(|knowledge| knowledge.held_trust.clone()),
+        far_side: None,
         conditions,
         peer: candidate.peer.clone(),
     }
@@ -239,7 +256,11 @@ fn at_expiry(at_expiry: AtExpiry, is_public: bool) -> &'static str {
 }
 
 /// Returns the next moment at which something becomes stale, becomes valid or expires.
-pub(super) fn next_change(inputs: &Inputs<'_>, candidates: &[Candidate<'_>]) -> Option<Timestamp> {
+pub(super) fn next_change(
+    inputs: &Inputs<'_>,
+    candidates: &[Candidate<'_>],
+    reports: &[PeerReport],
+) -> Option<Timestamp> {
     let known = || candidates.iter().filter_map(|candidate| candidate.knowledge);
     let ages = candidates.iter().flat_map(|candidate| {
         let Times { stale_after, staleness_limit, .. } = candidate.times(inputs);
@@ -266,6 +287,9 @@ pub(super) fn next_change(inputs: &Inputs<'_>, candidates: &[Candidate<'_>]) -> 
     ages.chain(changes.flatten())
         .chain(notices)
         .chain(limits)
+        .chain(
+            reports.iter().filter_map(|report| report.far_side.as_ref()).flat_map(FarSide::changes),
+        )
         .chain(own)
         .filter(|moment| *moment > inputs.now)
         .min()

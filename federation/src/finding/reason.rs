@@ -141,8 +141,11 @@ finding_reasons! {
     NotPinned = "not_pinned",
     /// Something that this cluster publishes exceeds what peers accept.
     LimitExceeded = "limit_exceeded",
-    /// A peer's clock differs from ours by more than half of what a token allows.
+    /// A peer's clock differs from ours by more than half of what a token allows, or ours from
+    /// those of several peers that agree with each other.
     ClockSkew = "clock_skew",
+    /// A peer does not see this cluster as it is.
+    FarSideDiffers = "far_side_differs",
     /// A peer's document has not been confirmed for a while; it is still used.
     Stale = "stale",
     /// A peer's document has not been confirmed for so long that it is no longer used.

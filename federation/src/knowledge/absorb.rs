@@ -317,14 +317,16 @@ fn check_trust_domain(
     }
 }
 
-/// Of two extensions with the same content, returns the one with the higher sequence. Two replicas
-/// of an exporter may number the same content differently.
+/// Of two extensions with the same content, returns the one with the higher sequence, with the new
+/// view. Two replicas of an exporter may number the same content differently.
 fn newer(
     known: Option<PrivateExtension>,
     new: Option<PrivateExtension>,
 ) -> Option<PrivateExtension> {
     match (&known, &new) {
-        (Some(a), Some(b)) if a.sequence > b.sequence => known,
+        (Some(a), Some(b)) if a.sequence > b.sequence => {
+            Some(PrivateExtension { sequence: a.sequence, ..b.clone() })
+        }
         _ => new,
     }
 }

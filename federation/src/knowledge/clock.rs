@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The operator is warned above this difference. It is half of what a token allows, so that there is
 /// time to act.
-const WARN_ABOVE: SignedDuration = SignedDuration::from_secs(30);
+pub(crate) const WARN_ABOVE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Differences and changes up to this are ignored: readings are to the second and vary a little
 /// each time.

@@ -24,6 +24,7 @@ mod times;
 mod trust;
 
 pub use absorb::Absorbed;
+pub(crate) use clock::WARN_ABOVE;
 pub use clock::{Blame, ClockReading};
 pub use names::{LookupOutcome, NameLookup};
 pub use notice::Notice;

@@ -6,6 +6,7 @@ mod clocks;
 mod credentials;
 mod documents;
 mod expiry;
+mod far_side;
 mod federating;
 mod gateway_pods;
 mod gateways;

@@ -211,6 +211,7 @@ fn every_reason_is_produced() {
         documents(),
         gateways(),
         table(),
+        crate::far_side::everything(),
         own,
     ]
     .concat();

@@ -155,6 +155,7 @@ pub(crate) fn private(
         applied_roots: None,
         public_tag: None,
         stale_after_seconds: None,
+        view: None,
     };
     PrivateDocument {
         gateways: gateways.iter().map(|address| gateway(address)).collect(),

@@ -1,3 +1,5 @@
+mod seen_by;
+
 use super::ask::ask;
 use super::target::{Platform, Target};
 use super::{ExitStatus, Output};
@@ -62,6 +64,10 @@ fn write(out: &mut String, status: &Status, now: Timestamp) -> std::fmt::Result 
         loaded(table.loaded.as_ref())
     )?;
     rows(out, "peers", status.peers.iter().map(|known| peer(known, now)))?;
+    let seen: Vec<_> = status.peers.iter().filter_map(seen_by::row).collect();
+    if !seen.is_empty() {
+        rows(out, "seen by peers", seen.into_iter())?;
+    }
     rows(
         out,
         "exports",
@@ -226,6 +232,7 @@ mod tests {
             at_expiry: Default::default(),
             granted_exports: 1,
             imports: 2,
+            far_side: None,
             conditions: probe.map(condition).into_iter().collect(),
         }
     }

@@ -6,6 +6,7 @@ mod commands;
 mod credentials;
 mod crowd;
 mod disk;
+mod far_side;
 mod kernel;
 mod messages;
 mod mistakes;

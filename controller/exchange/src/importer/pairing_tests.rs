@@ -21,7 +21,7 @@ use fedgate_federation::{
     credentials::Credentials,
     document::{GatewayAddress, GatewayHost, Limits, Network, PublicDocument},
     federate,
-    federate::{Condition, ConditionStatus, ConditionType, Published as Versions},
+    federate::{Condition, ConditionStatus, ConditionType, FarSide, Published as Versions},
     knowledge::{DataplaneReason, ExchangeReason, PeerKnowledge, Times},
     object::{
         IstioFederationSpec, MetadataSpec, Named, Objects, PUBLIC_SERVICE_LABEL, ServiceObject,
@@ -281,6 +281,10 @@ fn dataplane(federation: &Federation, peer: &str) -> Option<ConditionStatus> {
         .map(|condition| condition.status)
 }
 
+fn far_side(federation: &Federation, peer: &str) -> Option<FarSide> {
+    federation.peer(&PeerName::parse(peer).unwrap())?.far_side.clone()
+}
+
 /// Makes a gateway for a cluster. Its certificate comes from `ca`, or from the cluster's own root
 /// without one.
 async fn put_gateway(cluster: &mut Cluster, ca: Option<&TestCa>) -> Server {
@@ -300,15 +304,20 @@ async fn a_peers_gateway_is_probed_and_an_equal_outcome_is_no_change() {
         (Cluster::new("alpha", &clock).await, Cluster::new("beta", &clock).await);
     alpha.federate_with("beta", beta.exporter.address, &beta.ca);
     beta.federate_with("alpha", alpha.exporter.address, &alpha.ca);
-    let _good = put_gateway(&mut beta, None).await;
+    let _good = [put_gateway(&mut alpha, None).await, put_gateway(&mut beta, None).await];
+    let sees = |federation: &Federation, peer: &str| {
+        let conditions = [dataplane(federation, peer), roots_acknowledged(federation, peer)];
+        conditions == [Some(ConditionStatus::True); 2]
+    };
     tokio::join!(
-        // Both, so that beta has no news left.
+        // All of it, so that beta has no news left.
         alpha.until(|federation, _| {
-            let conditions =
-                [dataplane(federation, "beta"), roots_acknowledged(federation, "beta")];
-            conditions == [Some(ConditionStatus::True); 2]
+            let side = far_side(federation, "beta").filter(|side| side.mismatches.is_empty());
+            let probe = side.and_then(|side| side.view.probe);
+            sees(federation, "beta")
+                && probe.is_some_and(|probe| probe.reason == DataplaneReason::Succeeded)
         }),
-        beta.until(|federation, _| imports(federation, "alpha") == 1)
+        beta.until(|federation, _| sees(federation, "alpha"))
     );
     let probes = |cluster: &Cluster| {
         let reason = DataplaneReason::Succeeded.word();

@@ -1,6 +1,6 @@
 //! Parses the rows of a private document one by one.
 
-use super::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort};
+use super::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort, View};
 use crate::bundle::Fingerprint;
 use crate::document::{
     DocumentError, GatewayAddress, GatewayHost, Limits, Network, Parsed, WorkloadIdentity,
@@ -58,7 +58,7 @@ struct ReadPort {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ReadExtension {
+struct ReadExtension<'a> {
     sequence: u64,
     service_count: u64,
     #[serde(default)]
@@ -73,6 +73,9 @@ struct ReadExtension {
     public_tag: Option<String>,
     #[serde(default)]
     stale_after_seconds: Option<u64>,
+    /// Read on its own, so that a bad view does not affect the rest.
+    #[serde(borrow, default)]
+    view: Option<&'a RawValue>,
 }
 
 /// See [`PrivateDocument::parse`].
@@ -248,7 +251,7 @@ impl Reader<'_> {
 
     fn extension(&mut self, raw: &RawValue) -> Option<PrivateExtension> {
         let text = raw.get().as_bytes();
-        let read: ReadExtension = match read_object(text) {
+        let read: ReadExtension<'_> = match read_object(text) {
             Ok(read) => read,
             Err(error) => {
                 self.refuse_extension(error.within(self.body, text).to_string());
@@ -301,6 +304,7 @@ impl Reader<'_> {
             applied_roots,
             public_tag,
             stale_after_seconds,
+            view,
         } = read;
         Some(PrivateExtension {
             sequence,
@@ -311,7 +315,18 @@ impl Reader<'_> {
             applied_roots: applied_roots.map(|roots| self.fingerprints(&roots)),
             public_tag,
             stale_after_seconds,
+            view: view.and_then(|raw| self.view(raw)),
         })
+    }
+
+    fn view(&mut self, raw: &RawValue) -> Option<View> {
+        let read = View::parse(raw.get().as_bytes());
+        read.map_err(|why| {
+            let message = format!("it was left out: {why}; ask the peer's operator to correct it");
+            let reason = FindingReason::InvalidExtension;
+            self.findings.add(Severity::Warning, reason, "fedgate.view", message);
+        })
+        .ok()
     }
 
     /// For a host that is dropped here, the gateway is expected to answer. So its calls fail, and

@@ -1,11 +1,12 @@
 //! The private document, row by row.
 
 use super::{public_value, read_limited, read_private, read_public, web, with_services};
-use crate::rig::{domain, found, offered, private, root, the};
+use crate::rig::{at, domain, found, gateway, offered, private, root, the};
 use fedgate_federation::FindingReason as Reason;
 use fedgate_federation::document::{
-    DocumentError, Limits, Parsed, PrivateDocument, PublicDocument,
+    DocumentError, Limits, Outcome, Parsed, PrivateDocument, PublicDocument, View,
 };
+use fedgate_federation::knowledge::{DataplaneReason, ExchangeReason};
 use serde_json::{Value, json};
 
 #[test]
@@ -113,6 +114,64 @@ fn applied_roots_are_checked_and_limited() {
     let parsed = with(many(Limits::default().roots + 1));
     assert_eq!(parsed.document.extension, None);
     assert!(the(&parsed.findings, Reason::InvalidExtension).message.contains("at most 16"));
+}
+
+#[test]
+fn a_view_is_checked_on_its_own_and_limited() {
+    let with = |view: Value| {
+        let mut value = with_services(json!([]));
+        value["fedgate"] = json!({"sequence": 1, "serviceCount": 0, "view": view});
+        let parsed = read_private(&value).unwrap();
+        (parsed.document.extension.unwrap().view, parsed.findings)
+    };
+    let since = at(3);
+    let full = json!({
+        "sequence": 7,
+        "gateways": [{"address": "192.0.2.1", "port": 15443, "new": 1}],
+        "fetch": {"reason": "FetchFailed", "since": since, "new": 1},
+        "probe": {"reason": "Succeeded", "since": since},
+        "clockAhead": -40,
+        "new": {},
+    });
+    let expected = View {
+        sequence: Some(7),
+        gateways: vec![gateway("192.0.2.1")],
+        fetch: Some(Outcome { reason: ExchangeReason::FetchFailed, since }),
+        probe: Some(Outcome { reason: DataplaneReason::Succeeded, since }),
+        clock_ahead: Some(-40),
+    };
+    assert_eq!(with(full), (Some(expected.clone()), vec![]));
+    let mut document = private(7, &["192.0.2.1"], vec![]);
+    document.extension.as_mut().unwrap().view = Some(expected);
+    let parsed = PrivateDocument::parse(
+        &document.to_json(),
+        &domain("beta.example"),
+        &crate::rig::beta(),
+        &Limits::default(),
+    );
+    assert_eq!(parsed.unwrap(), Parsed { document, findings: vec![] });
+    assert_eq!(with(json!({})), (Some(View::default()), vec![]));
+    assert_eq!(with(Value::Null), (None, vec![]));
+    // A word that we do not know yet is no mistake.
+    let (view, findings) = with(json!({"probe": {"reason": "NewWord", "since": since}}));
+    assert_eq!((view.unwrap().probe, findings), (None, vec![]));
+    let gateways =
+        |count: usize| json!({"gateways": vec![json!({"address": "192.0.2.1", "port": 1}); count]});
+    assert!(with(gateways(View::MOST_GATEWAYS)).0.is_some());
+    let bad = [
+        gateways(View::MOST_GATEWAYS + 1),
+        json!({"gateways": [{"address": "0.0.0.0", "port": 1}]}),
+        json!({"sequence": -1}),
+        json!({"clockAhead": "late"}),
+        json!({"fetch": {"reason": "Succeeded", "since": "yesterday"}}),
+        json!([]),
+    ];
+    for view in bad {
+        let (read, findings) = with(view.clone());
+        assert_eq!(read, None, "{view}");
+        let finding = the(&findings, Reason::InvalidExtension);
+        assert_eq!(finding.field.as_deref(), Some("fedgate.view"));
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ impl TestCluster {
             applied_roots: None,
             public_tag: Some(tag),
             stale_after_seconds: None,
+            view: None,
         };
         let private = PrivateDocument { extension: Some(extension), ..bare };
         let mut access =

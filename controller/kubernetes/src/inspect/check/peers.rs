@@ -114,6 +114,7 @@ fn line(
         ConditionType::ClocksDiffer => {
             bad("peer-clock", "its clock agrees with ours", condition, hint::CLOCKS)
         }
+        ConditionType::FarSideDiffers => far_side(condition, report),
     })
 }
 
@@ -203,5 +204,21 @@ fn acknowledged(condition: &Condition) -> Check {
             Check::warning("roots-acknowledged", TITLE, describe(condition), hint::ACKNOWLEDGED)
         }
         ConditionStatus::True => Check::ok("roots-acknowledged", TITLE, ""),
+    }
+}
+
+/// What the peer says it sees of us. A mismatch that may still pass is only a detail.
+fn far_side(condition: &Condition, report: &PeerReport) -> Check {
+    const TITLE: &str = "it sees this cluster as it is";
+    match condition.status {
+        ConditionStatus::Unknown => Check::skipped("far-side", TITLE, describe(condition)),
+        ConditionStatus::True => {
+            Check::warning("far-side", TITLE, describe(condition), hint::FAR_SIDE)
+        }
+        ConditionStatus::False => {
+            let passing = report.far_side.iter().flat_map(|side| &side.mismatches);
+            let passing: Vec<_> = passing.map(|mismatch| mismatch.message.as_str()).collect();
+            Check::ok("far-side", TITLE, passing.join("; "))
+        }
     }
 }

@@ -19,6 +19,7 @@ pub(super) const NETWORK: &str = "Pods of the two clusters can never connect dir
 pub(super) const CLOCKS: &str = "check NTP on both sides; if clocks differ by more than a minute, metadata requests are refused (401)";
 pub(super) const ACKNOWLEDGED: &str =
     "do not sign with the new root yet; this resolves itself while its controller runs";
+pub(super) const FAR_SIDE: &str = "see whose turn it is; `fedgate status` shows all that the peer sees, and on the peer's side what it knows of us";
 
 /// Hints for something that is held: new trust, or only fewer services.
 pub(super) fn held(trust: bool) -> &'static str {
@@ -160,9 +161,20 @@ mod tests {
         });
         let standings = ["SameTrustDomain", "OurUuid", "UuidTaken", "NetworkOverlap", "InvalidCa"];
         let refusals = standings.map(|reason| refused(&condition(reason, "")).to_owned());
-        let others =
-            [GATEWAY, STALE, EXPIRED, HELD, HELD_TRUST, NAMES, ROWS, NETWORK, CLOCKS, ACKNOWLEDGED]
-                .map(str::to_owned);
+        let others = [
+            GATEWAY,
+            STALE,
+            EXPIRED,
+            HELD,
+            HELD_TRUST,
+            NAMES,
+            ROWS,
+            NETWORK,
+            CLOCKS,
+            ACKNOWLEDGED,
+            FAR_SIDE,
+        ]
+        .map(str::to_owned);
         let unusable = ["ExpiredRoot", "RootNotYetValid", "IntermediateRoot", "InvalidRoot"];
         let unusable = unusable.map(|reason| roots(&condition(reason, "")).to_owned());
         let different: std::collections::BTreeSet<_> = unusable.iter().collect();

@@ -5,8 +5,10 @@ use crate::inspect::check::CheckOutcome;
 use crate::sample::{Sample, federation_object, keyed, read};
 use crate::sources::federation;
 use fedgate_exchange::importer::FetchFailure;
-use fedgate_federation::document::{GatewayAddress, GatewayHost};
-use fedgate_federation::knowledge::{ClockReading, DocumentKind, ExchangeReason, ProbeResult};
+use fedgate_federation::document::{GatewayAddress, GatewayHost, Outcome};
+use fedgate_federation::knowledge::{
+    ClockReading, DataplaneReason, DocumentKind, ExchangeReason, ProbeResult,
+};
 use jiff::SignedDuration;
 
 #[test]
@@ -155,4 +157,24 @@ fn an_unacceptable_peer_fails_and_our_own_object_does_not() {
     );
     let ours = put("alpha", "alpha.example");
     assert_eq!((ours.count(CheckOutcome::Failed), ours.count(CheckOutcome::Skipped)), (0, 1));
+}
+
+#[test]
+fn what_a_peer_sees_of_us() {
+    let seen = |ago: i64| {
+        let probed = move |sample: &mut Sample| {
+            let since = sample.now - SignedDuration::from_secs(ago);
+            let probe = Outcome { reason: DataplaneReason::ProbeFailed, since };
+            sample.change_knowledge(|knowledge| {
+                let document = &mut knowledge.private.as_mut().unwrap().document;
+                let view = document.extension.as_mut().unwrap().view.as_mut().unwrap();
+                view.probe = Some(probe);
+            });
+        };
+        changed(probed, nothing)
+    };
+    let texts = ["our turn: beta's probe of our gateways fails", "fedgate status"];
+    assert_only(&seen(120), CheckOutcome::Warning, "far-side", &texts);
+    // The counterpart: it may still pass.
+    assert_eq!(seen(119).count(CheckOutcome::Warning), 0);
 }
