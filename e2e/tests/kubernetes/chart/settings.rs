@@ -16,11 +16,9 @@ async fn flags() -> Result<BTreeSet<String>> {
         .output()
         .await?;
     let help = String::from_utf8(output.stdout)?;
-    let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split_once('='));
-    Ok(variables
-        .map(|(name, _)| name.to_owned())
-        .filter(|name| name.starts_with("FEDGATE_"))
-        .collect())
+    // The value of a secret is not shown: `[env: NAME]`.
+    let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next());
+    Ok(variables.map(str::to_owned).filter(|name| name.starts_with("FEDGATE_")).collect())
 }
 
 /// The variables of the controller's Deployment.
