@@ -61,6 +61,10 @@ impl Rig {
         mail.apply(gateway.beta(), Service::exported)?;
         mail.wait_greeting(&gateway.alpha_client, gateway.beta()).await?;
         let rig = Self { gateway, mail };
+        // The greeting came through one worker; the other may still have the table before.
+        let envoy = rig.beta().gateway()?;
+        let all = async || Ok(envoy.table_threads().await? == (3, 2));
+        wait::until_true("all threads to have the table", SOON, all).await?;
         rig.wait_open(Open::default()).await?;
         Ok(rig)
     }
