@@ -4,6 +4,7 @@ use super::{
     Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, NameLookup, Notice, PeerKnowledge,
     Times,
 };
+use crate::bundle::Fingerprint;
 use crate::finding::Finding;
 use jiff::{SignedDuration, Timestamp};
 
@@ -35,7 +36,7 @@ impl PeerKnowledge {
 
     /// Returns true if the knowledge must be saved, given what was saved last.
     ///
-    /// That is so if the content has changed, or if the saved times of confirmation are too old. A
+    /// That is so if the content has changed, apart from how the peer sees us, or if the saved times of confirmation are too old. A
     /// peer that says the same for days would otherwise look, after a restart, as if it had been
     /// silent for days. Its knowledge would be dropped until the next fetch, just when the peer may
     /// be unreachable.
@@ -44,7 +45,7 @@ impl PeerKnowledge {
         let most =
             SignedDuration::try_from(times.staleness_limit / PARTS).unwrap_or(SignedDuration::MAX);
         let aged = |(now, then): (Timestamp, Timestamp)| now.duration_since(then) >= most;
-        self.differs_from(saved)
+        (self.differs_from(saved) && self.without_view().differs_from(&saved.without_view()))
             || self.object != saved.object
             || self.annotations != saved.annotations
             || confirmed(&self.public).zip(confirmed(&saved.public)).is_some_and(aged)
@@ -55,6 +56,23 @@ impl PeerKnowledge {
                 .zip(&saved.notices)
                 .any(|(now, then)| aged((now.last_seen(), then.last_seen())))
             || found(self).zip(found(saved)).is_some_and(aged)
+    }
+}
+
+impl PeerKnowledge {
+    /// Returns the same without how the peer sees us. After a restart of ours, this changes at every
+    /// peer, twice, and is not worth a write each time: the peer says it again.
+    fn without_view(&self) -> Self {
+        let mut knowledge = self.clone();
+        let private = knowledge.private.as_mut();
+        if let Some(extension) = private.and_then(|known| known.document.extension.as_mut()) {
+            extension.view = None;
+        }
+        // Its sequence leaves the view out, its hash does not.
+        if let Some(signed) = knowledge.signed.as_mut().and_then(|signed| signed.private.as_mut()) {
+            signed.digest = Fingerprint::of(&[]);
+        }
+        knowledge
     }
 }
 

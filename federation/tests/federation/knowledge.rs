@@ -5,7 +5,7 @@ use crate::rig::{
     the,
 };
 use fedgate_federation::FindingReason as Reason;
-use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, PublicService};
+use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, PublicService, View};
 use fedgate_federation::knowledge::{
     Absorbed, Age, Delivery, DocumentKind, ExchangeReason, PeerKnowledge,
 };
@@ -377,6 +377,20 @@ fn saved_times_lag_by_at_most_a_quarter_of_the_limit() {
     assert!(!still_silent.needs_saving(Some(&silent), &TIMES));
     // Setting the clock back makes nothing old.
     assert!(!first.needs_saving(Some(&confirmed_at(900)), &TIMES));
+}
+
+/// How the peer sees us changes at each restart of ours, and is told again.
+#[test]
+fn the_peers_view_alone_is_not_saved() {
+    let first = knowing(&ours(1, 2));
+    let mut seen = first.clone();
+    let extension = seen.private.as_mut().unwrap().document.extension.as_mut().unwrap();
+    extension.view = Some(View { clock_ahead: Some(3), ..View::default() });
+    assert!(seen.differs_from(&first), "it is news");
+    assert!(!seen.needs_saving(Some(&first), &TIMES));
+    // The counterpart: with anything else, it is saved too.
+    seen.private.as_mut().unwrap().document.extension.as_mut().unwrap().service_count += 1;
+    assert!(seen.needs_saving(Some(&first), &TIMES));
 }
 
 #[test]
