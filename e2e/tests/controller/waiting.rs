@@ -17,6 +17,10 @@ const MOST_KIB: u64 = 50;
 /// One change reaches all these peers, which wait. Fails if one is not answered, if it takes too
 /// long, or if a peer that waits takes too much memory.
 pub(crate) async fn one_change(site: &mut Site, askers: &[Arc<Asker>], name: &str) -> Result<()> {
+    // Those that do not know the current document are answered at once.
+    for asker in askers {
+        asker.round().await?;
+    }
     let before = site.memory_kib()?;
     let mut waiting = JoinSet::new();
     for asker in askers {
