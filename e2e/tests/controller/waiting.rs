@@ -11,6 +11,8 @@ use tokio::task::JoinSet;
 /// Within this time a change reaches as many peers as [`FEW`].
 const SOON: Duration = Duration::from_millis(200);
 const FEW: usize = 100;
+/// How many connect at once. One that does not wait yet gives up its place if too many do.
+const AT_ONCE: usize = 100;
 /// What a peer that waits may take, in KiB.
 const MOST_KIB: u64 = 50;
 
@@ -23,13 +25,16 @@ pub(crate) async fn one_change(site: &mut Site, askers: &[Arc<Asker>], name: &st
     }
     let before = site.memory_kib()?;
     let mut waiting = JoinSet::new();
-    for asker in askers {
-        let asker = Arc::clone(asker);
-        waiting.spawn(async move { asker.wait_for_change().await });
+    for some in askers.chunks(AT_ONCE) {
+        for asker in some {
+            let asker = Arc::clone(asker);
+            waiting.spawn(async move { asker.wait_for_change().await });
+        }
+        let begun = waiting.len() as f64;
+        let all = async || Ok(site.metric("fedgate_exporter_waiting").await? >= begun);
+        wait::until_true("all peers to wait", Duration::from_secs(30), all).await?;
     }
     let peers = askers.len();
-    let all = async || Ok(site.metric("fedgate_exporter_waiting").await? >= peers as f64);
-    wait::until_true("all peers to wait", Duration::from_secs(60), all).await?;
     let each = site.memory_kib()?.saturating_sub(before) / peers as u64;
 
     let table = site.cluster.folder().join("envoy/gateway/filter/filter.json");
