@@ -236,7 +236,7 @@ async fn a_peer_at_which_waiting_always_fails_is_polled() {
     assert_eq!((count("wait=50"), count("wait=0"), count("/public/")), (3, 4, 4), "{heads:?}");
 }
 
-/// A peer that always has something new, or says so, gets ten requests at once and then one a
+/// A peer that always has something new, or says so, gets forty requests at once and then one a
 /// second.
 #[tokio::test]
 async fn a_peer_that_answers_at_once_again_and_again_is_slowed_down() {
@@ -249,17 +249,18 @@ async fn a_peer_that_answers_at_once_again_and_again_is_slowed_down() {
     let receive = async { while scene.updates.recv().await.is_some() {} };
     let began = Instant::now();
     let counted = async {
-        eventually("ten requests", || waits() >= 10).await;
+        eventually("forty requests", || waits() >= 40).await;
         let early = began.elapsed();
-        eventually("two more", || waits() >= 12).await;
+        eventually("five more", || waits() >= 45).await;
         (early, began.elapsed())
     };
     let (early, late) = tokio::select! {
         times = counted => times,
         () = receive => unreachable!("the importer goes on"),
     };
-    assert!(late >= Duration::from_millis(1900), "{early:?} {late:?}");
-    assert!(early < late / 2, "{early:?} {late:?}");
+    // So many seconds pay for five more.
+    assert!(late >= Duration::from_millis(4900), "{early:?} {late:?}");
+    assert!(early < late, "{early:?} {late:?}");
 }
 
 #[tokio::test]
