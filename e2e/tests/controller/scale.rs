@@ -20,6 +20,9 @@ pub(crate) struct Scale {
     /// Labels on Services of this cluster.
     pub(crate) labels: usize,
     pub(crate) load: Load,
+    /// Whether the peers also wait at this cluster. The short form leaves that to the exporter's own
+    /// tests.
+    pub(crate) waits: bool,
     pub(crate) limits: Limits,
 }
 
@@ -64,6 +67,7 @@ impl Scale {
                 a_second: number("FLEET_LOAD", 500),
                 time: Duration::from_secs(30),
             },
+            waits: true,
             limits: Limits {
                 cold: Duration::from_secs(60),
                 idle: 0.05,
@@ -82,6 +86,7 @@ impl Scale {
             changes: 20,
             labels: 5,
             load: Load { poll: 2, a_second: 50, time: Duration::from_secs(5) },
+            waits: false,
             limits: Limits {
                 cold: Duration::from_secs(60),
                 idle: 2.0,
