@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,6 +37,8 @@ pub struct Asker {
     audience: String,
     key: KeyPair,
     etags: Mutex<[Option<String>; 2]>,
+    /// The second of the last token.
+    second: AtomicI64,
 }
 
 /// What a round brought.
@@ -68,6 +71,7 @@ impl Asker {
             audience: other.uuid().to_owned(),
             key: KeyPair::try_from(key.serialize_der())?,
             etags: Mutex::default(),
+            second: AtomicI64::new(0),
         })
     }
 
@@ -135,9 +139,13 @@ impl Asker {
         self.etags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A token for the private document (peer protocol, section 3).
+    /// A token for the private document (peer protocol, section 3). Each is of another second, because
+    /// equal ones count as one token, which is good for a second only.
     fn token(&self) -> Result<String> {
         let now = Timestamp::now().as_second();
+        let next = |last: i64| Some(now.max(last + 1));
+        let last = self.second.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let now = last.map_or(now, |last| now.max(last + 1));
         let claims = json!({
             "iss": "d8-istio",
             "aud": self.audience,

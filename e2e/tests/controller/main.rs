@@ -49,9 +49,7 @@ async fn asked(site: &mut Site, fleet: &Fleet) -> Result<()> {
     for pace in [30, 1] {
         asking::poll(site, &askers, Duration::from_secs(pace), time).await?;
     }
-    if site.scale.waits {
-        waiting::one_change(site, &askers[..askers.len().min(100)], "one-more").await?;
-        waiting::one_change(site, &askers, "another").await?;
-    }
+    waiting::one_change(site, &askers[..askers.len().min(100)], "one-more").await?;
+    waiting::one_change(site, &askers, "another").await?;
     Ok(())
 }

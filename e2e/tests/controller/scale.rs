@@ -20,9 +20,6 @@ pub(crate) struct Scale {
     /// Labels on Services of this cluster.
     pub(crate) labels: usize,
     pub(crate) load: Load,
-    /// Whether the peers also wait at this cluster. The short form leaves that to the exporter's own
-    /// tests.
-    pub(crate) waits: bool,
     pub(crate) limits: Limits,
 }
 
@@ -67,7 +64,6 @@ impl Scale {
                 a_second: number("FLEET_LOAD", 500),
                 time: Duration::from_secs(30),
             },
-            waits: true,
             limits: Limits {
                 cold: Duration::from_secs(60),
                 idle: 0.05,
@@ -86,7 +82,6 @@ impl Scale {
             changes: 20,
             labels: 5,
             load: Load { poll: 2, a_second: 50, time: Duration::from_secs(5) },
-            waits: false,
             limits: Limits {
                 cold: Duration::from_secs(60),
                 idle: 2.0,
