@@ -11,13 +11,13 @@ use super::{
 };
 use crate::lookup::{LookUps, look_up_now};
 use fedgate_federation::{
-    document::{PRIVATE_PATH, PUBLIC_PATH},
+    document::{ClusterUuid, PRIVATE_PATH, PUBLIC_PATH},
     knowledge::{
         Absorbed, Blame, Delivery, DocumentKind, ExchangeReason, LookupOutcome, PeerKnowledge,
         ProbeResult,
     },
     object::Peer,
-    token::TokenSource,
+    token::{SigningFailed, TokenSource},
 };
 use reqwest::Client;
 use std::{future::pending, sync::Arc, time::Duration};
@@ -182,9 +182,15 @@ impl Poller {
         }
     }
 
+    /// Issues the next token for the peer with this UUID.
+    pub(super) fn issue_token(&mut self, audience: &ClusterUuid) -> Result<String, SigningFailed> {
+        let (identity, now) = (&self.settings.identity, self.settings.clock.now());
+        self.tokens.issue(&identity.key, &identity.cluster_uuid, audience, now)
+    }
+
     async fn fetch_private(&mut self, client: &Client) -> RoundOutcome {
         let kind = DocumentKind::Private;
-        let Some(audience) = self.knowledge.cluster_uuid() else {
+        let Some(audience) = self.knowledge.cluster_uuid().cloned() else {
             self.failed(
                 kind,
                 ExchangeReason::AwaitingPublic,
@@ -192,7 +198,7 @@ impl Poller {
             );
             return RoundOutcome::Failed;
         };
-        self.decision = self.decisions.may_send_token(&self.peer.name, audience);
+        self.decision = self.decisions.may_send_token(&self.peer.name, &audience);
         match self.decision {
             Some(true) => {}
             Some(false) => {
@@ -210,8 +216,7 @@ impl Poller {
                 return RoundOutcome::NoToken;
             }
         }
-        let (identity, now) = (&self.settings.identity, self.settings.clock.now());
-        let token = match self.tokens.issue(&identity.key, &identity.cluster_uuid, audience, now) {
+        let token = match self.issue_token(&audience) {
             Ok(token) => token,
             Err(error) => {
                 self.failed(kind, ExchangeReason::TokenGenerationFailed, &error.to_string());

@@ -54,16 +54,13 @@ impl Poller {
         reading: Arc<Semaphore>,
     ) -> Option<impl Future<Output = Waited> + use<>> {
         let wait = self.patience.wait()?;
-        let audience = self.knowledge.cluster_uuid()?;
-        if self.decisions.may_send_token(&self.peer.name, audience) != Some(true) {
+        let audience = self.knowledge.cluster_uuid()?.clone();
+        if self.decisions.may_send_token(&self.peer.name, &audience) != Some(true) {
             return None;
         }
         let client = self.client().ok()?;
         self.client = Some(client.clone());
-        let audience = self.knowledge.cluster_uuid()?;
-        let (identity, now) = (&self.settings.identity, self.settings.clock.now());
-        let issued = self.tokens.issue(&identity.key, &identity.cluster_uuid, audience, now);
-        let (token, settings) = (issued.ok()?, self.settings.clone());
+        let (token, settings) = (self.issue_token(&audience).ok()?, self.settings.clone());
         let known = self.knowledge.etag(DocumentKind::Private).map(str::to_owned);
         let url = self.peer.endpoint.document(PRIVATE_PATH);
         Some(async move {

@@ -81,18 +81,22 @@ fn a_private_document_round_trips() {
     assert_eq!(parsed.findings, []);
 }
 
+fn assert_is_read_as_written(document: PrivateDocument) {
+    let parsed = PrivateDocument::parse(
+        &document.to_json(),
+        &domain("beta.example"),
+        &crate::rig::beta(),
+        &Limits::default(),
+    );
+    assert_eq!(parsed.unwrap(), Parsed { document, findings: vec![] });
+}
+
 #[test]
 fn applied_roots_round_trip_even_if_empty_or_absent() {
     for applied in [None, Some(vec![]), Some(vec![root().fingerprint()])] {
         let mut document = private(7, &["192.0.2.1"], vec![]);
         document.extension.as_mut().unwrap().applied_roots = applied;
-        let parsed = PrivateDocument::parse(
-            &document.to_json(),
-            &domain("beta.example"),
-            &crate::rig::beta(),
-            &Limits::default(),
-        );
-        assert_eq!(parsed.unwrap(), Parsed { document, findings: vec![] });
+        assert_is_read_as_written(document);
     }
 }
 
@@ -143,13 +147,7 @@ fn a_view_is_checked_on_its_own_and_limited() {
     assert_eq!(with(full), (Some(expected.clone()), vec![]));
     let mut document = private(7, &["192.0.2.1"], vec![]);
     document.extension.as_mut().unwrap().view = Some(expected);
-    let parsed = PrivateDocument::parse(
-        &document.to_json(),
-        &domain("beta.example"),
-        &crate::rig::beta(),
-        &Limits::default(),
-    );
-    assert_eq!(parsed.unwrap(), Parsed { document, findings: vec![] });
+    assert_is_read_as_written(document);
     assert_eq!(with(json!({})), (Some(View::default()), vec![]));
     assert_eq!(with(Value::Null), (None, vec![]));
     // A word that we do not know yet is no mistake.

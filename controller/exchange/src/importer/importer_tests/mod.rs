@@ -199,10 +199,14 @@ impl TestCluster {
     }
 
     fn published(&self, reader: Option<&Identity>) -> Published {
+        self.publishing(reader, &self.private())
+    }
+
+    fn publishing(&self, reader: Option<&Identity>, private: &PrivateDocument) -> Published {
         let mut access =
             Access::new(self.identity.cluster_uuid.clone(), self.identity.key.public());
         if let Some(reader) = reader {
-            let document = Document::new(self.private().to_json());
+            let document = Document::new(private.to_json());
             access.allow(reader.cluster_uuid.clone(), reader.key.public(), document);
         }
         Published {

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 impl TestCluster {
-    /// The documents of a fedgate cluster, whose private one says the public one's tag.
-    fn fedgate(&self, reader: &Identity) -> Published {
+    /// The private document of a fedgate cluster, which says the public one's tag.
+    fn tagged(&self) -> PrivateDocument {
         let public = Document::new(self.public().to_json());
         let tag = public.etag().to_str().unwrap().trim_matches('"').to_owned();
         let bare = self.private();
@@ -23,18 +23,14 @@ impl TestCluster {
             stale_after_seconds: None,
             view: None,
         };
-        let private = PrivateDocument { extension: Some(extension), ..bare };
-        let mut access =
-            Access::new(self.identity.cluster_uuid.clone(), self.identity.key.public());
-        let document = Document::new(private.to_json());
-        access.allow(reader.cluster_uuid.clone(), reader.key.public(), document);
-        Published { public: Some(public), bundle: None, access: Some(access) }
+        PrivateDocument { extension: Some(extension), ..bare }
     }
 }
 
 impl Scene {
     fn publish(&self, server: &TestServer, cluster: &TestCluster) {
-        server.published.send_replace(Arc::new(cluster.fedgate(&self.identity)));
+        let published = cluster.publishing(Some(&self.identity), &cluster.tagged());
+        server.published.send_replace(Arc::new(published));
     }
 
     /// A fedgate exporter at which the importer waits.
@@ -142,13 +138,11 @@ type InFront = Arc<dyn Fn(usize) -> Option<&'static str> + Send + Sync>;
 /// A fedgate peer behind something that may answer in its place.
 async fn behind(
     cluster: &TestCluster,
-    reader: &Identity,
     ca: &TestCa,
     in_front: InFront,
 ) -> (Server, Arc<Mutex<Vec<String>>>) {
-    let published = cluster.fedgate(reader);
     let public = cluster.public().to_json();
-    let private = cluster.private_of(&published);
+    let private = cluster.tagged().to_json();
     let (seen, waits) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
     let noted = seen.clone();
     let server = Server::tls(&ca.leaf(), move |head, mut stream| {
@@ -186,19 +180,6 @@ async fn behind(
     (server, seen)
 }
 
-impl TestCluster {
-    fn private_of(&self, published: &Published) -> Vec<u8> {
-        let public = published.public.as_ref().unwrap().etag().to_str().unwrap().trim_matches('"');
-        let private = String::from_utf8(self.private().to_json()).unwrap();
-        let head = private.strip_suffix('}').unwrap();
-        let extension = format!(
-            r#","fedgate":{{"sequence":7,"serviceCount":{},"publicTag":"{public}"}}}}"#,
-            self.services.len()
-        );
-        format!("{head}{extension}").into_bytes()
-    }
-}
-
 #[tokio::test]
 async fn a_proxy_that_gives_up_is_no_failure_of_the_peer() {
     let mut scene = Scene::new(NEVER);
@@ -208,7 +189,7 @@ async fn a_proxy_that_gives_up_is_no_failure_of_the_peer() {
         0 => Some("HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n"),
         _ => Some("silence"),
     });
-    let (server, seen) = behind(&beta, &scene.identity, &scene.ca, in_front).await;
+    let (server, seen) = behind(&beta, &scene.ca, in_front).await;
     scene.poll(&[scene.peer("beta", server.address)]);
     for _ in 0..2 {
         assert_eq!(reasons(&scene.next().await), (Succeeded, Succeeded));
@@ -224,7 +205,7 @@ async fn a_peer_at_which_waiting_always_fails_is_polled() {
     scene.judge(&beta, true);
     let in_front: InFront =
         Arc::new(|_| Some("HTTP/1.1 400 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
-    let (server, seen) = behind(&beta, &scene.identity, &scene.ca, in_front).await;
+    let (server, seen) = behind(&beta, &scene.ca, in_front).await;
     scene.poll(&[scene.peer("beta", server.address)]);
     // The first round, and one after each of three failures.
     for _ in 0..4 {
@@ -243,7 +224,7 @@ async fn a_peer_that_answers_at_once_again_and_again_is_slowed_down() {
     let mut scene = Scene::new(NEVER);
     let beta = TestCluster::new("beta", &["web"]);
     scene.judge(&beta, true);
-    let (server, seen) = behind(&beta, &scene.identity, &scene.ca, Arc::new(|_| None)).await;
+    let (server, seen) = behind(&beta, &scene.ca, Arc::new(|_| None)).await;
     scene.poll(&[scene.peer("beta", server.address)]);
     let waits = || seen.lock().unwrap().iter().filter(|head| head.contains("wait=50")).count();
     let receive = async { while scene.updates.recv().await.is_some() {} };
