@@ -93,7 +93,7 @@ impl Scene {
     }
 }
 
-fn published(ours: &Identity, peers: &[(&Identity, &'static str)]) -> Published {
+pub(super) fn published(ours: &Identity, peers: &[(&Identity, &'static str)]) -> Published {
     let mut access = Access::new(ours.cluster_uuid.clone(), ours.key.public());
     for (peer, document) in peers {
         access.allow(peer.cluster_uuid.clone(), peer.key.public(), Document::new(*document));

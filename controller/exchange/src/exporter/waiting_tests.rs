@@ -2,7 +2,7 @@
 //! only, never for their absence.
 
 use super::{
-    Access, Document, Limits, Published, Transport,
+    Document, Limits, Published, Transport, private_tests,
     server_tests::{TestServer, documents},
 };
 use crate::{
@@ -82,11 +82,8 @@ impl Scene {
 }
 
 fn published(ours: &Identity, peers: &[Identity], text: &'static str) -> Published {
-    let mut access = Access::new(ours.cluster_uuid.clone(), ours.key.public());
-    for peer in peers {
-        access.allow(peer.cluster_uuid.clone(), peer.key.public(), Document::new(text));
-    }
-    Published { access: Some(access), ..documents() }
+    let documents: Vec<_> = peers.iter().map(|peer| (peer, text)).collect();
+    private_tests::published(ours, &documents)
 }
 
 struct Client(TcpStream);
