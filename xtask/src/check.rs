@@ -99,24 +99,33 @@ pub fn deny() -> Result<()> {
 /// # Errors
 /// When it cannot be built.
 pub fn cargo_deny() -> Result<PathBuf> {
-    let folder = tools().join(format!("cargo-deny-{CARGO_DENY_VERSION}"));
-    let binary = folder.join("bin/cargo-deny").with_extension(std::env::consts::EXE_EXTENSION);
+    installed("cargo-deny", CARGO_DENY_VERSION, &[])
+}
+
+/// The path of a program from crates.io, without its default features but with those in `features`.
+/// Builds it first if necessary.
+///
+/// # Errors
+/// When it cannot be built.
+pub(crate) fn installed(name: &str, version: &str, features: &[&str]) -> Result<PathBuf> {
+    let folder = tools().join(format!("{name}-{version}"));
+    let binary = folder.join("bin").join(name).with_extension(std::env::consts::EXE_EXTENSION);
     if !binary.is_file() {
         eprintln!(
-            "xtask: building cargo-deny {CARGO_DENY_VERSION} into {}, the first time only",
+            "xtask: building {name} {version} into {}, the first time only",
             folder.display()
         );
-        // Unoptimized, it compiles in a fraction of the time, and it only has to read one lock
-        // file.
+        // Unoptimized, it compiles in a fraction of the time, and it only has to read a few files.
         run(cargo()
             .args(["install", "--quiet", "--locked", "--debug", "--no-default-features", "--root"])
             .arg(&folder)
-            .args(["cargo-deny", "--version", CARGO_DENY_VERSION])
-            .env("CARGO_TARGET_DIR", target().join("cargo-deny"))
+            .args([name, "--version", version])
+            .args(features)
+            .env("CARGO_TARGET_DIR", target().join(name))
             .env_remove("RUSTFLAGS"))
-        .context(
-            "cannot build cargo-deny; the first run needs access to crates.io and a C compiler",
-        )?;
+        .with_context(|| {
+            format!("cannot build {name}; the first run needs access to crates.io and a C compiler")
+        })?;
     }
     Ok(binary)
 }

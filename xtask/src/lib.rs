@@ -23,6 +23,7 @@ pub mod ports;
 pub mod programs;
 pub mod releases;
 mod results;
+pub mod site;
 pub mod tests;
 pub mod wasm;
 

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::{
     bench, check, conformance, envoy, fedgate, generate, image, machine, native, programs,
-    releases, tests, wasm,
+    releases, site, tests, wasm,
 };
 
 /// The project's own commands.
@@ -122,6 +122,14 @@ enum Command {
     Clippy,
     /// Build the documentation of the code. A warning is a failure.
     Doc,
+    /// Build the documentation as a site, check its links, and print its folder.
+    ///
+    /// The first run builds mdBook into .tools, and needs access to crates.io.
+    Site {
+        /// Only build mdBook.
+        #[arg(long)]
+        install: bool,
+    },
     /// Check the workflow files with actionlint.
     ///
     /// The first run builds actionlint into .tools, which needs Go. To use an existing binary, set
@@ -213,6 +221,8 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Fmt => check::fmt(),
         Command::Clippy => check::clippy(),
         Command::Doc => check::doc(),
+        Command::Site { install: true } => site::mdbook().and_then(shown),
+        Command::Site { install: false } => site::build().and_then(shown),
         Command::Workflows => check::workflows(),
         Command::Deny { install: true } => check::cargo_deny().and_then(shown),
         Command::Deny { install: false } => check::deny(),

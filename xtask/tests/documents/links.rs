@@ -54,3 +54,13 @@ fn every_link_has_a_target() {
         }
     }
 }
+
+#[test]
+fn every_page_is_in_the_contents() {
+    let listed = xtask::site::pages(&read("docs/SUMMARY.md"));
+    let missing: Vec<_> = pages()
+        .into_iter()
+        .filter(|page| page != Path::new("docs/SUMMARY.md") && !listed.contains(page))
+        .collect();
+    assert!(missing.is_empty(), "docs/SUMMARY.md does not list {missing:?}");
+}
