@@ -27,6 +27,7 @@ pub mod measure;
 pub mod metadata_proxy;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod run_folder;
 pub mod scenario;
 mod tls_listener;

@@ -159,6 +159,15 @@ pub fn istio_injection() -> Result<&'static Path> {
     path(&ISTIO_INJECTION)
 }
 
+/// Prometheus.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn prometheus() -> Result<&'static Path> {
+    static PROMETHEUS: Built = LazyLock::new(xtask::prometheus::prometheus);
+    path(&PROMETHEUS)
+}
+
 fn path(built: &'static Built) -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow!("{error:#}"))
 }

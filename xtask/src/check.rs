@@ -58,6 +58,7 @@ pub fn workflows() -> Result<()> {
         name: "actionlint",
         package: "github.com/rhysd/actionlint/cmd/actionlint",
         stamps: Vec::new(),
+        tags: "",
         variable: "ACTIONLINT",
         takes: "about twenty seconds",
     })?;

@@ -21,6 +21,8 @@ pub(crate) struct Program<'a> {
     pub(crate) package: &'a str,
     /// Values set by Go's linker, `package.variable=value`.
     pub(crate) stamps: Vec<String>,
+    /// Go's build tags, separated by commas; may be empty.
+    pub(crate) tags: &'a str,
     /// The environment variable that may name an existing binary.
     pub(crate) variable: &'a str,
     /// How long the first build takes on two cores, for messages.
@@ -141,11 +143,15 @@ impl Module {
 impl Program<'_> {
     fn flags(&self) -> Vec<String> {
         let stamps: String = self.stamps.iter().map(|stamp| format!(" -X {stamp}")).collect();
-        vec![
+        let mut flags = vec![
             "-trimpath".into(),
             "-buildvcs=false".into(),
             "-ldflags".into(),
             format!("-s -w{stamps}"),
-        ]
+        ];
+        if !self.tags.is_empty() {
+            flags.extend(["-tags".into(), self.tags.into()]);
+        }
+        flags
     }
 }

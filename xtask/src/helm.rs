@@ -15,6 +15,7 @@ pub fn helm() -> Result<PathBuf> {
         name: "helm",
         package,
         stamps: Vec::new(),
+        tags: "",
         variable: "HELM",
         takes,
     })

@@ -44,6 +44,7 @@ fn program(name: &str, parent: &str, variable: &str, takes: &str) -> Result<Path
         name,
         package: &package,
         stamps: Vec::new(),
+        tags: "",
         variable,
         takes,
     })

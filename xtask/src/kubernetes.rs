@@ -31,6 +31,7 @@ pub fn etcd() -> Result<PathBuf> {
         name: "etcd",
         package: ".",
         stamps: Vec::new(),
+        tags: "",
         variable: "ETCD",
         takes: "about half a minute",
     };
@@ -48,7 +49,7 @@ fn kubernetes(name: &str, variable: &str, takes: &str) -> Result<PathBuf> {
     let stamps =
         stamps.iter().map(|stamp| format!("k8s.io/component-base/version.{stamp}")).collect();
     let package = format!("k8s.io/kubernetes/cmd/{name}");
-    module.program(&Program { name, package: &package, stamps, variable, takes })
+    module.program(&Program { name, package: &package, stamps, tags: "", variable, takes })
 }
 
 fn major_and_minor(version: &str) -> Result<(&str, &str)> {

@@ -1,6 +1,7 @@
 //! Code shared by the project's commands and tests: how to find or build the filter module, an
 //! Envoy and a Kubernetes API server.
 
+pub mod alerts;
 pub mod bench;
 pub mod check;
 pub mod conformance;
@@ -21,6 +22,7 @@ pub mod network;
 mod once;
 pub mod ports;
 pub mod programs;
+pub mod prometheus;
 pub mod releases;
 mod results;
 pub mod site;

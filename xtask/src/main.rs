@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::{
-    bench, check, conformance, envoy, fedgate, generate, image, machine, native, programs,
+    alerts, bench, check, conformance, envoy, fedgate, generate, image, machine, native, programs,
     releases, site, tests, wasm,
 };
 
@@ -122,6 +122,12 @@ enum Command {
     Clippy,
     /// Build the documentation of the code. A warning is a failure.
     Doc,
+    /// Check and test the alerts with promtool.
+    ///
+    /// Each alert needs a test in which it fires, one in which it is silent, and a runbook. The
+    /// first run builds promtool into .tools, which needs Go. To use an existing binary, set PROMTOOL
+    /// to its path.
+    Alerts,
     /// Build the documentation as a site, check its links, and print its folder.
     ///
     /// The first run builds mdBook into .tools, and needs access to crates.io.
@@ -221,6 +227,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Fmt => check::fmt(),
         Command::Clippy => check::clippy(),
         Command::Doc => check::doc(),
+        Command::Alerts => alerts::check(),
         Command::Site { install: true } => site::mdbook().and_then(shown),
         Command::Site { install: false } => site::build().and_then(shown),
         Command::Workflows => check::workflows(),

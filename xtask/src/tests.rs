@@ -1,7 +1,9 @@
 //! Commands that run the project: tests, the demo, and measurements of the controller and on Istio.
 
 use crate::results::run_tests;
-use crate::{cargo, envoy, fedgate, helm, istio, kubernetes, native, network, root, run, wasm};
+use crate::{
+    cargo, envoy, fedgate, helm, istio, kubernetes, native, network, prometheus, root, run, wasm,
+};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -240,13 +242,14 @@ pub fn kubernetes_programs() -> Result<[PathBuf; 5]> {
 ///
 /// # Errors
 /// When something cannot be built or fetched.
-pub fn istio_programs() -> Result<[PathBuf; 5]> {
+pub fn istio_programs() -> Result<[PathBuf; 6]> {
     Ok([
         istio::istiod()?,
         istio::agent()?,
         istio::istioctl()?,
         istio::bootstrap()?,
         istio::injection()?,
+        prometheus::prometheus()?,
     ])
 }
 

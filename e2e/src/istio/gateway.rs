@@ -113,9 +113,11 @@ async fn mounted(
         labels: json!({ "istio": "fedgate" }),
     };
     let pod = Agent::prepare(cluster, run, &identity).await?;
-    if cluster.setting(NATIVE_FOLDER_SETTING).is_some() {
-        prepare_native(&pod.folder).await?;
+    let native = cluster.setting(NATIVE_FOLDER_SETTING).is_some();
+    if native {
+        copy_filter(&pod.folder).await?;
     }
+    write_bootstrap(&pod.folder, native).await?;
     let mut volumes = Vec::new();
     for (config_map, folder) in
         [("fedgate-trust-bundle", TRUST_FOLDER), ("fedgate-filter", FILTER_FOLDER)]
@@ -127,25 +129,26 @@ async fn mounted(
     Ok((pod, volumes))
 }
 
-/// Does what the chart's init container does, and writes the bootstrap that the chart gives to
-/// Istio.
-async fn prepare_native(pod: &Path) -> Result<()> {
+/// Does what the chart's init container does.
+async fn copy_filter(pod: &Path) -> Result<()> {
     let filter = pod.join(NATIVE_FOLDER);
     std::fs::create_dir_all(&filter)?;
     let mut copy = Command::new(programs::fedgate()?);
     copy.arg("copy-filter").arg(filter).arg("--from").arg(programs::native_filter()?);
     let output = copy.output().await.context("cannot start fedgate")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let file = pod.join(BOOTSTRAP);
-    std::fs::create_dir_all(file.parent().context("a folder")?)?;
-    Ok(std::fs::write(file, bootstrap().await?)?)
+    Ok(())
 }
 
-/// The bootstrap in the chart's ConfigMap.
-async fn bootstrap() -> Result<String> {
-    let values = chart::folder().join("ci/dynamic-module.yaml");
-    let rendered = chart::render_file(&values).await?;
+/// Writes the bootstrap that the chart gives to Istio: the labels of the filter's metrics, and what
+/// the native filter needs.
+async fn write_bootstrap(pod: &Path, native: bool) -> Result<()> {
+    let values = if native { "ci/dynamic-module.yaml" } else { "ci/monitoring.yaml" };
+    let rendered = chart::render_file(&chart::folder().join(values)).await?;
     let config_map = rendered.object("ConfigMap", "fedgate-gateway-bootstrap")?;
     let text = config_map["data"]["custom_bootstrap.json"].as_str();
-    Ok(text.context("the chart has no bootstrap")?.to_owned())
+    let text = text.context("the chart has no bootstrap")?;
+    let file = pod.join(BOOTSTRAP);
+    std::fs::create_dir_all(file.parent().context("a folder")?)?;
+    Ok(std::fs::write(file, text)?)
 }

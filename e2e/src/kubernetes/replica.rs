@@ -58,6 +58,11 @@ impl Replica {
         self.metadata
     }
 
+    /// The address of `/metrics` and the probes.
+    pub fn probes(&self) -> SocketAddr {
+        self.probes
+    }
+
     /// Waits until it reports that it is ready.
     ///
     /// # Errors

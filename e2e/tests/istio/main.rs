@@ -13,6 +13,7 @@ mod headline;
 mod health;
 mod injection;
 mod load;
+mod monitoring;
 mod outages;
 mod passthrough;
 mod refusals;

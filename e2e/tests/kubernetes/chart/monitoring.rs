@@ -38,13 +38,15 @@ fn alerts_and_panels_use_metrics_that_exist() {
         let rendered = chart::render_file(&chart::folder().join("ci/monitoring.yaml")).await?;
         let rules = rendered.object("PrometheusRule", "fedgate")?;
         let dashboard = rendered.object("ConfigMap", "fedgate-dashboard")?;
-        let dashboard: Value =
-            serde_json::from_str(dashboard["data"]["fedgate.json"].as_str().unwrap_or_default())?;
+        let dashboards: Vec<Value> = ["fedgate.json", "fedgate-federation.json"]
+            .into_iter()
+            .map(|name| serde_json::from_str(dashboard["data"][name].as_str().unwrap_or_default()))
+            .collect::<Result<_, _>>()?;
         let mut asked = Vec::new();
         texts(rules, "expr", &mut asked);
         ensure!(asked.len() >= 8, "{asked:?}");
-        texts(&dashboard, "expr", &mut asked);
-        ensure!(asked.len() >= 25, "{asked:?}");
+        dashboards.iter().for_each(|dashboard| texts(dashboard, "expr", &mut asked));
+        ensure!(asked.len() >= 35, "{asked:?}");
         for expression in asked {
             let metrics = metrics(expression);
             ensure!(
@@ -52,6 +54,13 @@ fn alerts_and_panels_use_metrics_that_exist() {
                 "{expression}"
             );
         }
+        let mut runbooks = Vec::new();
+        texts(rules, "runbook_url", &mut runbooks);
+        ensure!(
+            runbooks.len() >= 8
+                && runbooks.iter().all(|url| url.starts_with("docs/troubleshooting.md#fedgate")),
+            "{runbooks:?}"
+        );
         let mut descriptions = Vec::new();
         texts(rules, "description", &mut descriptions);
         ensure!(
