@@ -43,7 +43,7 @@ async fn panels_are_filled(delivery: &str) -> Result<()> {
         ensure!(stranger.is_err(), "{stranger:?}");
     }
     // Two values of a counter make a rate.
-    for panel in dashboards()?.iter().flat_map(|dashboard| panels(dashboard)) {
+    for panel in dashboards()?.iter().flat_map(panels) {
         wait::until(&format!("the panel {}", panel.title), SOON, async || {
             pair.call(&client).await?;
             for expression in &panel.expressions {
