@@ -2,6 +2,7 @@
 //! form: `fedgate.yaml`, or flags.
 
 use crate::exporter::MetadataPath;
+use crate::proxy::ProxySettings;
 use fedgate_federation::knowledge;
 use fedgate_process::words::spell;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -59,6 +60,16 @@ pub struct LimitTooShort {
     pub staleness_limit: String,
     /// The least that it may be.
     pub stale_after: String,
+}
+
+/// How peers' metadata endpoints are reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeerAccess {
+    /// The HTTP proxies that lead to them.
+    pub proxy: ProxySettings,
+    /// A folder with the certificates that this cluster shows to endpoints that ask for one:
+    /// `tls.crt` and `tls.key` for all peers, the same in a folder `PEER` for one peer.
+    pub client_tls: Option<PathBuf>,
 }
 
 /// The endpoint where peers fetch metadata.

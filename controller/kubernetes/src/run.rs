@@ -196,5 +196,5 @@ fn importer_settings(
     // Only the gateways and sidecars have a certificate that a probe could show.
     let certificate = ProbeIdentity::default();
     let (intervals, metrics) = (settings.intervals(), metrics.importer.clone());
-    ImporterSettings::new(intervals, own, certificate, metrics, &settings.proxies())
+    ImporterSettings::new(intervals, own, certificate, metrics, &settings.peer_access())
 }

@@ -6,7 +6,9 @@ use fedgate_core::TrustDomain;
 use fedgate_envoy::FilterKind;
 use fedgate_exchange::exporter::MetadataPath;
 use fedgate_exchange::proxy::{ProxyAddress, ProxySettings};
-use fedgate_exchange::settings::{Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport};
+use fedgate_exchange::settings::{
+    Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport, PeerAccess,
+};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network, WorkloadIdentity};
 use fedgate_federation::knowledge::{AtExpiry, Times};
 use fedgate_process::filter_module::default_path;
@@ -284,6 +286,10 @@ pub struct PeerSettings {
     /// The hosts that are reached without it: names, addresses or CIDRs [default: those of NO_PROXY]
     #[arg(long, env = "FEDGATE_NO_PROXY", value_name = "HOST,…", value_delimiter = ',')]
     pub no_proxy: Vec<String>,
+    /// A folder with tls.crt and tls.key, which is shown to peers' metadata endpoints that ask for a
+    /// client certificate; those in its folder PEER are for that peer
+    #[arg(long, env = "FEDGATE_CLIENT_TLS", value_name = "DIR")]
+    pub client_tls: Option<PathBuf>,
 }
 
 /// Intervals and time limits.
@@ -381,7 +387,7 @@ impl ControllerSettings {
                 "--staleness-limit ({staleness_limit}) must be at least --stale-after ({stale_after})"
             );
         }
-        if let Err(error) = self.proxies().check() {
+        if let Err(error) = self.peer_access().proxy.check() {
             anyhow::bail!("--proxy: {error}");
         }
         anyhow::ensure!(
@@ -408,10 +414,10 @@ impl ControllerSettings {
         Intervals { poll, probe, timeout, knowledge }
     }
 
-    /// The proxies for peers' metadata endpoints.
-    pub fn proxies(&self) -> ProxySettings {
-        let PeerSettings { proxy, no_proxy } = self.peers.clone();
-        ProxySettings { proxy, no_proxy }
+    /// How peers' metadata endpoints are reached.
+    pub fn peer_access(&self) -> PeerAccess {
+        let PeerSettings { proxy, no_proxy, client_tls } = self.peers.clone();
+        PeerAccess { proxy: ProxySettings { proxy, no_proxy }, client_tls }
     }
 
     /// The endpoint that the exporter serves.

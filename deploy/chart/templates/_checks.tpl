@@ -6,7 +6,7 @@ The values that must not be empty. In a values file, a name without a value, suc
 {{- $values := .Values -}}
 {{- range $path := list
   "image" "image.pullPolicy" "istio" "istio.rootNamespace" "delivery" "metadata" "metadata.tls" "metadata.plain"
-  "metadata.port" "metadata.service" "metadata.service.type" "network" "imports" "peers" "times" "controller"
+  "metadata.port" "metadata.service" "metadata.service.type" "network" "imports" "peers" "peers.clientTLS" "times" "controller"
   "controller.replicas" "controller.logLevel" "controller.logFormat" "controller.probesPort" "gateway"
   "gateway.enabled" "gateway.name" "gateway.serviceAccount" "gateway.port" "gateway.service" "gateway.service.name"
   "gateway.service.type" "gateway.service.externalTrafficPolicy" "gateway.replicas" "gateway.autoscaling"

@@ -25,6 +25,11 @@
 {{- end }}
 {{- end }}
 
+{{/* Not empty if there is a client certificate for a peer. */}}
+{{- define "fedgate.hasClientTLS" -}}
+{{- if or .Values.peers.clientTLS.secretName .Values.peers.clientTLS.byPeer }}true{{ end }}
+{{- end }}
+
 {{- define "fedgate.controllerEnvironment" -}}
 {{- $v := .Values }}
 {{- $selector := list }}
@@ -88,6 +93,10 @@
 {{- include "fedgate.optional" (dict "name" "FEDGATE_PROXY" "value" $v.peers.proxy) }}
 {{- end }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_NO_PROXY" "value" (join "," $v.peers.noProxy)) }}
+{{- if include "fedgate.hasClientTLS" . }}
+- name: FEDGATE_CLIENT_TLS
+  value: /etc/fedgate/client-tls
+{{- end }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_POLL" "value" $v.times.poll) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_PROBE" "value" $v.times.probe) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_TIMEOUT" "value" $v.times.timeout) }}

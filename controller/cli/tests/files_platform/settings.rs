@@ -62,7 +62,7 @@ metadata:
   tls: {certificate: tls.pem, key: tls.key}
 identity: {certificateChain: chain.pem, privateKey: key.pem, roots: roots.pem}
 keyFile: authn.key
-peers: {proxy: 'http://user:secret@proxy.example:3128', noProxy: [internal.example]}
+peers: {proxy: 'http://user:secret@proxy.example:3128', noProxy: [internal.example], clientTLS: client}
 times: {poll: 1m, timeout: 2s, staleAfter: 10m, stalenessLimit: 48h, atExpiry: Keep, staleAfterHint: 2m}
 admin: {listen: '[::1]:9900'}
 ",
@@ -75,7 +75,8 @@ admin: {listen: '[::1]:9900'}
     assert_eq!(settings.times.poll, Duration::from_secs(60));
     assert_eq!(settings.times.knowledge.stale_after, Duration::from_secs(600));
     assert!(!format!("{settings:?}").contains("secret"));
-    assert_eq!(settings.peers.no_proxy, ["internal.example"]);
+    assert_eq!(settings.peers.proxy.no_proxy, ["internal.example"]);
+    assert_eq!(settings.peers.client_tls.as_deref(), Some(Path::new("/etc/fedgate/client")));
     assert_eq!(settings.times.knowledge.at_expiry, AtExpiry::Keep);
     assert_eq!(settings.times.knowledge.hint, Some(Duration::from_secs(120)));
     assert_eq!(settings.key_file, Path::new("/etc/fedgate/authn.key"));

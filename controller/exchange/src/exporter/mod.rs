@@ -34,6 +34,7 @@ mod waiting;
 #[cfg(test)]
 mod waiting_tests;
 
+pub use crate::tls::InvalidPair;
 pub use document::Document;
 pub(crate) use limits::Limits;
 pub use metrics::Metrics;
@@ -43,7 +44,7 @@ pub use published::{Access, Published};
 pub(crate) use settings::Transport;
 pub use settings::{ExporterSettings, InvalidPath, MetadataPath};
 pub use signing::Signer;
-pub use tls::{ServerTls, ServerTlsError};
+pub use tls::ServerTls;
 pub use tls_files::MetadataTls;
 
 use crate::counted::Counted;

@@ -1,15 +1,7 @@
 //! The exporter's certificate, which can be replaced while it serves.
 
-use fedgate_federation::credentials::keys_match;
-use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs,
-    pki_types::{
-        CertificateDer, PrivateKeyDer,
-        pem::{self, PemObject},
-    },
-};
-use sha2::{Digest, Sha256};
+use crate::tls::pair::{self, InvalidPair};
+use rustls::{ServerConfig, crypto::aws_lc_rs};
 use std::{future::pending, sync::Arc};
 use tokio::sync::watch;
 
@@ -46,35 +38,12 @@ impl Started {
     }
 }
 
-/// Why a certificate and key cannot be used. The message quotes neither.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerTlsError {
-    /// The chain is not PEM, or holds no certificate.
-    #[error("the certificate chain: {0}")]
-    Chain(String),
-    /// The key is not PEM, or of an unknown type.
-    #[error(
-        "the private key: expected a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY, {0}"
-    )]
-    Key(&'static str),
-    /// The key belongs to another certificate.
-    #[error(
-        "the private key: expected that of the certificate, found that of another; were only one of the two files replaced?"
-    )]
-    Mismatch,
-    /// The two cannot be used for another reason.
-    #[error(
-        "certificate and key cannot be used: expected X.509 version 3 and a key on P-256, P-384 or P-521, an Ed25519 key, or an RSA key of 2048 to 8192 bits"
-    )]
-    Unusable,
-}
-
 impl ServerTls {
     /// Parses a certificate chain and its key, both in PEM.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, ServerTlsError> {
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, InvalidPair> {
         Ok(Self(watch::Sender::new(read(chain, key)?)))
     }
 
@@ -83,8 +52,8 @@ impl ServerTls {
     ///
     /// # Errors
     /// What is wrong with them. The previous ones then stay in use.
-    pub fn replace(&self, chain: &[u8], key: &[u8]) -> Result<(), ServerTlsError> {
-        if self.0.borrow().digest != digest(chain, key) {
+    pub fn replace(&self, chain: &[u8], key: &[u8]) -> Result<(), InvalidPair> {
+        if self.0.borrow().digest != pair::digest(chain, key) {
             self.0.send_replace(read(chain, key)?);
         }
         Ok(())
@@ -109,26 +78,10 @@ impl std::fmt::Debug for ServerTls {
     }
 }
 
-fn digest(chain: &[u8], key: &[u8]) -> [u8; 32] {
-    // Hashed one by one, so that no byte can move from one text to the other.
-    let both = [chain, key].map(Sha256::digest);
-    Sha256::digest(both.concat()).into()
-}
-
-fn read(chain: &[u8], key: &[u8]) -> Result<Served, ServerTlsError> {
-    let digest = digest(chain, key);
-    let matches = keys_match(chain, key);
-    let certificates = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|_| unreadable(&matches))?;
-    if certificates.is_empty() {
-        return Err(unreadable(&matches));
-    }
-    let key =
-        PrivateKeyDer::from_pem_slice(key).map_err(|error| ServerTlsError::Key(found(&error)))?;
-    if matches == Ok(false) {
-        return Err(ServerTlsError::Mismatch);
-    }
-    let unusable = |_| ServerTlsError::Unusable;
+fn read(chain: &[u8], key: &[u8]) -> Result<Served, InvalidPair> {
+    let digest = pair::digest(chain, key);
+    let (certificates, key) = pair::parse(chain, key)?;
+    let unusable = |_| InvalidPair::Unusable;
     let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
@@ -142,23 +95,6 @@ fn read(chain: &[u8], key: &[u8]) -> Result<Served, ServerTlsError> {
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(unusable)?;
     config.send_tls13_tickets = 1;
     Ok(Served { config: Arc::new(config), digest })
-}
-
-/// The error for a chain that cannot be read.
-fn unreadable(checked: &Result<bool, String>) -> ServerTlsError {
-    let why = checked.as_ref().err().cloned();
-    ServerTlsError::Chain(why.unwrap_or_else(|| {
-        "expected PEM blocks CERTIFICATE, the server's own first, found none".to_owned()
-    }))
-}
-
-/// Does not use the library's own message: it quotes the faulty line, which can be the key itself
-/// if its line breaks are lost.
-fn found(error: &pem::Error) -> &'static str {
-    match error {
-        pem::Error::NoItemsFound => "found none",
-        _ => "found one that is damaged",
-    }
 }
 
 #[cfg(test)]
@@ -184,7 +120,7 @@ mod tests {
         assert!(!tls.start().1.is_replaced());
         assert!(matches!(
             tls.replace(chain.as_bytes(), key2.as_bytes()),
-            Err(ServerTlsError::Mismatch)
+            Err(InvalidPair::Mismatch)
         ));
     }
 

@@ -9,6 +9,7 @@
 //! an expired or replaced certificate is noticed, a connector is used for a limited time, and no
 //! longer than until a round fails.
 
+use super::client_certificate::{ClientCertificate, Shown};
 use super::endpoint::{EndpointVerifier, verifier_of};
 use super::{FetchFailure, FetchLimits};
 use crate::proxy::Proxy;
@@ -20,6 +21,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{
     ClientConfig, RootCertStore,
     client::{Resumption, Tls12Resumption, WebPkiServerVerifier},
+    version::{TLS12, TLS13},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -77,29 +79,57 @@ pub(super) struct Connector {
     tls: Option<ClientConfig>,
     /// The proxy that leads to the endpoint.
     pub(super) proxy: Option<Proxy>,
+    /// What the endpoint gets to see of this cluster's client certificates.
+    pub(super) shown: Arc<Shown>,
     made: Instant,
 }
 
 impl Connector {
-    /// A connector without sessions. The first handshake verifies the endpoint's certificate.
+    /// A connector without sessions. The first handshake verifies the endpoint's certificate. An
+    /// endpoint that is not verified sees no client certificate.
     pub(super) fn new(
         tls: &EndpointTls,
         roots: &SystemRoots,
         proxy: Option<Proxy>,
+        certificate: Option<Arc<ClientCertificate>>,
     ) -> Result<Self, FetchFailure> {
+        let shown = Arc::new(Shown::new(certificate));
         let own = match tls {
             EndpointTls::System => Some([].as_slice()),
             EndpointTls::SystemAnd(own) => Some(own.as_slice()),
             EndpointTls::Unverified => None,
         };
-        let verified = own.map(|own| verified_by(roots, own)).transpose();
+        let verified = own.map(|own| verified_by(roots, own, &shown)).transpose();
         let tls = verified.map_err(|error| FetchFailure::Tls(super::failure::tls(&error)))?;
-        Ok(Self { tls, proxy, made: Instant::now() })
+        Ok(Self { tls, proxy, shown, made: Instant::now() })
     }
 
     /// Returns true if the endpoint's certificate has to be verified again.
     pub(super) fn is_old(&self) -> bool {
         self.made.elapsed() >= VERIFIED_FOR
+    }
+
+    /// What an operator can do about a failure, if a client certificate may be its cause.
+    pub(super) fn what_to_do(&self, failure: &FetchFailure) -> Option<String> {
+        if !failure.may_want_certificate() {
+            return None;
+        }
+        match (&self.tls, self.shown.certificate()) {
+            (None, Some(_)) => Some(
+                "an endpoint that is not verified is shown no client certificate: put its CA into spec.metadata.ca"
+                    .to_owned(),
+            ),
+            (Some(_), Some(_)) if failure.lacks_tls_version() => Some(
+                "this cluster shows it a client certificate, and TLS 1.2 would send that in clear: its operator has to allow TLS 1.3"
+                    .to_owned(),
+            ),
+            _ => self.shown.what_to_do(),
+        }
+    }
+
+    /// Returns true if the connector can be used again, with `certificate` as this cluster's.
+    pub(super) fn fits(&self, certificate: Option<&Arc<ClientCertificate>>) -> bool {
+        !self.is_old() && self.shown.is(certificate)
     }
 
     /// Builds a client for one round: HTTP/1.1, TLS 1.2 or 1.3, no redirects, no compression, no
@@ -131,15 +161,21 @@ impl Connector {
     }
 }
 
-fn verified_by(roots: &SystemRoots, own: &[Box<[u8]>]) -> Result<ClientConfig, rustls::Error> {
+fn verified_by(
+    roots: &SystemRoots,
+    own: &[Box<[u8]>],
+    shown: &Arc<Shown>,
+) -> Result<ClientConfig, rustls::Error> {
     let provider = provider();
+    // TLS 1.2 sends a client's certificate in clear.
+    let versions: &[_] = if shown.certificate().is_some() { &[&TLS13] } else { &[&TLS13, &TLS12] };
     let verifier = EndpointVerifier::new(roots.0.clone(), own)?;
     let verifier = WithSignatures::new(verifier, &provider);
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_client_cert_resolver(shown.clone());
     // A ticket of TLS 1.2 holds the session's keys, so a server's old ticket key would reveal
     // tokens. In TLS 1.3 each connection has fresh keys.
     config.resumption =

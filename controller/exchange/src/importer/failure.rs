@@ -1,5 +1,6 @@
 //! Why a fetch failed, in short messages that tell operators where to look and reveal no secrets.
 
+use super::client_certificate::NoClientCertificate;
 use crate::tls::{alert_name, moment};
 use fedgate_federation::knowledge::ExchangeReason;
 use fedgate_federation::shown;
@@ -14,6 +15,9 @@ pub enum FetchFailure {
     /// The name lookup failed, or nothing answered at the address.
     #[error("cannot connect to the endpoint: {0}")]
     Connect(String),
+    /// This cluster's client certificate for the endpoint cannot be used.
+    #[error(transparent)]
+    ClientCertificate(#[from] NoClientCertificate),
     /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(String),
@@ -114,9 +118,31 @@ impl FetchFailure {
         }
     }
 
+    /// Returns true if the server may have refused because it wants another client certificate. Some
+    /// say so by an alert, some just close the connection, and some answer with a status.
+    pub(super) fn may_want_certificate(&self) -> bool {
+        match self {
+            Self::Tls(_) | Self::Broken(_) | Self::Connect(_) => true,
+            Self::Status(refused) => matches!(refused.status, 400 | 401 | 403),
+            _ => false,
+        }
+    }
+
+    /// Returns true if the server speaks none of the TLS versions that it was offered.
+    pub(super) fn lacks_tls_version(&self) -> bool {
+        matches!(self, Self::Tls(text) if text.contains("protocol_version") || text == NO_COMMON_TLS)
+    }
+
     /// Returns true if the server gave no answer at all, so another request has no better chance.
     pub(super) fn is_silence(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Tls(_) | Self::Timeout(_) | Self::Broken(_))
+        matches!(
+            self,
+            Self::ClientCertificate(_)
+                | Self::Connect(_)
+                | Self::Tls(_)
+                | Self::Timeout(_)
+                | Self::Broken(_)
+        )
     }
 }
 
@@ -150,6 +176,7 @@ impl From<&reqwest::Error> for FetchFailure {
     }
 }
 
+const NO_COMMON_TLS: &str = "the endpoint and fedgate have no TLS version, cipher or key exchange in common: expected TLS 1.2 or 1.3; its operator has to allow one of them";
 const NO_ROUTE: &str =
     "there is no route to spec.metadataEndpoint; check the networks between the clusters";
 const CUT_OFF: &str = "the connection ended in the middle of the document; it is tried again";
@@ -238,7 +265,7 @@ pub(super) fn tls(error: &TlsError) -> String {
             format!("the endpoint ended the handshake with the TLS alert {}; see its log", alert_name(*alert))
         }
         TlsError::PeerIncompatible(_) => {
-            "the endpoint and fedgate have no TLS version, cipher or key exchange in common: expected TLS 1.2 or 1.3; its operator has to allow one of them".into()
+            NO_COMMON_TLS.into()
         }
         TlsError::PeerMisbehaved(_) | TlsError::InappropriateMessage { .. } | TlsError::InappropriateHandshakeMessage { .. } => {
             "the endpoint breaks the TLS protocol; check that it is a TLS server, and what stands between it and this cluster".into()

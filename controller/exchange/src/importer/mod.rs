@@ -19,6 +19,7 @@
 //! knowledge.
 
 mod client;
+mod client_certificate;
 mod endpoint;
 mod failure;
 mod fetch;
@@ -38,6 +39,7 @@ mod token_decision;
 mod waiting;
 
 pub(crate) use client::SystemRoots;
+pub use client_certificate::NoClientCertificate;
 pub use failure::FetchFailure;
 pub use metrics::Metrics;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::{
     FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, ProbeLabels,
-    SystemRoots,
+    SystemRoots, client_certificate::ClientCertificates,
 };
 use crate::{
     exporter::{
@@ -163,6 +163,7 @@ fn settings(identity: Identity, clock: &TestClock, metrics: &Metrics) -> Importe
         identity,
         metrics: metrics.clone(),
         proxies: Proxies::none(),
+        client_certificates: ClientCertificates::default(),
         roots: SystemRoots::only([]).unwrap(),
         clock: Arc::new(clock.clone()),
     }

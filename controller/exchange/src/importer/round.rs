@@ -86,16 +86,18 @@ impl Poller {
     /// round.
     pub(super) fn client(&mut self) -> Result<Client, FetchFailure> {
         let open = self.client.take();
-        if let Some(client) = open.filter(|_| self.connector.as_ref().is_some_and(|c| !c.is_old()))
-        {
+        let certificate = self.settings.client_certificates.of(&self.peer.name)?;
+        let last = self.connector.take().filter(|last| last.fits(certificate.as_ref()));
+        if let (Some(client), Some(_)) = (open, &last) {
+            self.connector = last;
             return Ok(client);
         }
-        let connector = match self.connector.take().filter(|last| !last.is_old()) {
+        let connector = match last {
             Some(last) => last,
             None => {
                 self.patience = Patience::new(&self.settings.times);
                 let proxy = self.settings.proxies.to(&self.peer.endpoint.document(PUBLIC_PATH));
-                Connector::new(&self.peer.tls, &self.settings.roots, proxy)?
+                Connector::new(&self.peer.tls, &self.settings.roots, proxy, certificate)?
             }
         };
         self.connector.insert(connector).client(&self.settings.limits)
@@ -141,13 +143,22 @@ impl Poller {
         }
     }
 
+    /// The message of a failure, which says so if a client certificate may be the cause.
+    fn explain(&self, failure: &FetchFailure) -> String {
+        let connector = self.connector.as_ref();
+        match connector.and_then(|connector| connector.what_to_do(failure)) {
+            Some(what_to_do) => format!("{failure}; {what_to_do}"),
+            None => failure.to_string(),
+        }
+    }
+
     /// Records that the peer cannot be reached. The private document is not requested, because that
     /// would only take as long to fail.
     fn unreachable(&mut self, failure: &FetchFailure) -> RoundOutcome {
         let proxy = self.connector.as_ref().and_then(|connector| connector.proxy.as_ref());
         let message = match proxy {
-            Some(proxy) => format!("through the proxy {proxy}: {failure}"),
-            None => failure.to_string(),
+            Some(proxy) => format!("through the proxy {proxy}: {}", self.explain(failure)),
+            None => self.explain(failure),
         };
         for kind in [DocumentKind::Public, DocumentKind::Private] {
             self.failed(kind, failure.reason(), &message);
@@ -176,7 +187,7 @@ impl Poller {
                 Ok(good)
             }
             Err(failure) => {
-                self.failed(DocumentKind::Public, failure.reason(), &failure.to_string());
+                self.failed(DocumentKind::Public, failure.reason(), &self.explain(&failure));
                 Err(failure)
             }
         }
@@ -243,7 +254,7 @@ impl Poller {
                 RoundOutcome::Pairing
             }
             Err(failure) => {
-                self.failed(kind, failure.reason(), &failure.to_string());
+                self.failed(kind, failure.reason(), &self.explain(&failure));
                 RoundOutcome::Failed
             }
         }

@@ -1,12 +1,13 @@
 //! The importer's settings.
 
+use super::client_certificate::ClientCertificates;
 use super::{Metrics, SystemRoots};
 use crate::{
     exporter,
     lookup::LookUpSettings,
     probe::{ProbeIdentity, ProbeSettings},
-    proxy::{Proxies, ProxySettings},
-    settings::Intervals,
+    proxy::Proxies,
+    settings::{Intervals, PeerAccess},
 };
 use fedgate_federation::{
     document::{ClusterUuid, Limits},
@@ -37,6 +38,8 @@ pub struct ImporterSettings {
     pub(crate) metrics: Metrics,
     /// The proxies through which endpoints are reached.
     pub(crate) proxies: Proxies,
+    /// What this cluster shows to endpoints that ask for a client certificate.
+    pub(crate) client_certificates: ClientCertificates,
     /// The roots that every endpoint's certificate may come from.
     pub(crate) roots: SystemRoots,
     /// The clock that tokens' times are taken from.
@@ -50,7 +53,7 @@ impl ImporterSettings {
         identity: Identity,
         certificate: ProbeIdentity,
         metrics: Metrics,
-        proxies: &ProxySettings,
+        access: &PeerAccess,
     ) -> Self {
         let Intervals { poll, probe, timeout, knowledge } = intervals;
         Self {
@@ -70,7 +73,8 @@ impl ImporterSettings {
             times: knowledge,
             identity,
             metrics,
-            proxies: Proxies::new(proxies),
+            proxies: Proxies::new(&access.proxy),
+            client_certificates: ClientCertificates::new(access.client_tls.clone()),
             roots: SystemRoots::load(),
             clock: Arc::new(SystemClock),
         }

@@ -1,8 +1,10 @@
-//! What the importer and the probe share as TLS clients.
+//! What the importer, the probe and the exporter share of TLS.
 
+pub(crate) mod pair;
 mod signatures;
 mod words;
 
+pub use pair::InvalidPair;
 pub(crate) use signatures::{VerifyCertificate, WithSignatures};
 pub(crate) use words::{alert_name, moment};
 

@@ -9,7 +9,9 @@ use fedgate_core::TrustDomain;
 use fedgate_envoy::FilterKind;
 use fedgate_exchange::exporter::MetadataPath;
 use fedgate_exchange::proxy::{ProxyAddress, ProxySettings};
-use fedgate_exchange::settings::{Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport};
+use fedgate_exchange::settings::{
+    Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport, PeerAccess,
+};
 use fedgate_federation::document::{ClusterUuid, Network};
 use fedgate_federation::knowledge::Times as KnowledgeTimes;
 use fedgate_process::filter_module;
@@ -31,7 +33,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
     let identity = identity(dir, root.section("identity"));
     let key_file = root.or("keyFile", dir.join("state/authn.key"), path(dir));
     let times = times(root.section("times"));
-    let peers = peers(root.section("peers"));
+    let peers = peers(dir, root.section("peers"));
     let admin = root.section("admin");
     let admin_listen = admin.or("listen", loopback(0), loopback_address);
     admin.finish();
@@ -159,16 +161,17 @@ fn identity(dir: &Path, section: Section<'_>) -> Option<IdentityFiles> {
     })
 }
 
-fn peers(section: Section<'_>) -> ProxySettings {
-    let peers = ProxySettings {
+fn peers(dir: &Path, section: Section<'_>) -> PeerAccess {
+    let proxy = ProxySettings {
         proxy: section.optional("proxy", yaml::text).map(ProxyAddress::new),
         no_proxy: section.list("noProxy", yaml::text),
     };
-    if let Err(error) = peers.check() {
+    if let Err(error) = proxy.check() {
         section.refuse("proxy", error.to_string());
     }
+    let client_tls = section.optional("clientTLS", path(dir));
     section.finish();
-    peers
+    PeerAccess { proxy, client_tls }
 }
 
 fn times(section: Section<'_>) -> Intervals {

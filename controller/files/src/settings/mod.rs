@@ -11,8 +11,7 @@ use crate::yaml::{self, Limits, Problems, Section};
 use anyhow::{Context, Result, bail};
 use fedgate_core::TrustDomain;
 use fedgate_envoy::FilterKind;
-use fedgate_exchange::proxy::ProxySettings;
-use fedgate_exchange::settings::{Intervals, MetadataEndpoint};
+use fedgate_exchange::settings::{Intervals, MetadataEndpoint, PeerAccess};
 use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -43,8 +42,8 @@ pub struct Settings {
     /// `times`: `poll` (`30s`), `probe` (`60s`), `timeout` (`15s`), `staleAfter` (`5m`) and
     /// `stalenessLimit` (`24h`).
     pub times: Intervals,
-    /// `peers`: `proxy` and `noProxy`, for their metadata endpoints.
-    pub peers: ProxySettings,
+    /// `peers`: `proxy`, `noProxy` and `clientTLS`, for their metadata endpoints.
+    pub peers: PeerAccess,
     /// `admin`.
     pub admin: Admin,
     /// The folder of manifests.

@@ -38,7 +38,7 @@ fn no_roots() -> SystemRoots {
 }
 
 fn client(tls: &EndpointTls, roots: &SystemRoots) -> Client {
-    Connector::new(tls, roots, None).unwrap().client(&limits()).unwrap()
+    Connector::new(tls, roots, None, None).unwrap().client(&limits()).unwrap()
 }
 
 async fn fetch_with(

@@ -25,7 +25,7 @@ async fn round(connector: &Connector, server: &Server) -> Result<Answer, FetchFa
 }
 
 fn connector(ca: &TestCa) -> Connector {
-    Connector::new(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots(), None).unwrap()
+    Connector::new(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots(), None, None).unwrap()
 }
 
 #[tokio::test]

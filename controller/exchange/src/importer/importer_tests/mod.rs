@@ -1,5 +1,6 @@
 //! The importer with our own exporter, and with peers that could spoil it for the others.
 
+mod client_certificates;
 mod peers;
 mod proxy;
 mod rounds;
@@ -7,6 +8,7 @@ mod waiting;
 
 use super::{
     FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots,
+    client_certificate::ClientCertificates,
     token_decision::{TokenDecision, TokenDecisions},
 };
 use crate::supervision::TaskLabels;
@@ -82,6 +84,7 @@ impl Scene {
             identity: identity.clone(),
             metrics: metrics.clone(),
             proxies: Proxies::none(),
+            client_certificates: ClientCertificates::default(),
             roots: SystemRoots::only([]).unwrap(),
             clock: Arc::new(clock.clone()),
         };
@@ -95,6 +98,14 @@ impl Scene {
             decisions: TokenDecisions::new(),
             metrics,
         }
+    }
+
+    /// Starts the importer again, with other settings.
+    fn start_again(&mut self, change: impl FnOnce(&mut ImporterSettings)) {
+        let mut settings = self.importer.shared.settings.as_ref().clone();
+        change(&mut settings);
+        let (sender, updates) = mpsc::channel(16);
+        (self.importer, self.updates) = (Importer::new(settings, sender), updates);
     }
 
     fn peer(&self, name: &str, address: SocketAddr) -> Peer {

@@ -37,11 +37,9 @@ async fn proxy(peer: SocketAddr, login: &'static str) -> (Server, Asked) {
 impl Scene {
     /// Asks all peers through this proxy from now on.
     fn through(&mut self, proxy: SocketAddr, login: &str) {
-        let mut settings = self.importer.shared.settings.as_ref().clone();
         let proxy = Some(ProxyAddress::new(format!("http://{login}{proxy}")));
-        settings.proxies = Proxies::new(&ProxySettings { proxy, no_proxy: Vec::new() });
-        let (sender, updates) = mpsc::channel(16);
-        (self.importer, self.updates) = (Importer::new(settings, sender), updates);
+        let proxies = Proxies::new(&ProxySettings { proxy, no_proxy: Vec::new() });
+        self.start_again(|settings| settings.proxies = proxies);
     }
 
     /// A peer at a name that only the proxy can look up.
