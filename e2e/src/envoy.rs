@@ -1,6 +1,8 @@
 //! A running Envoy, its admin interface and its access log.
 
 pub mod access_log;
+pub mod connect_proxy;
+pub mod ingress;
 pub mod stock;
 
 use crate::process::Process;

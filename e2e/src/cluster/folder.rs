@@ -36,6 +36,10 @@ pub struct Settings {
     pub stale_after: String,
     /// How long a peer's documents are used without being confirmed.
     pub staleness_limit: String,
+    /// The HTTP proxy that leads to peers' metadata endpoints.
+    pub proxy: Option<String>,
+    /// The folder of client certificates for peers' metadata endpoints.
+    pub client_tls: Option<String>,
     /// How the gateway runs the filter.
     pub filter: Filter,
     /// The file of the gateway filter.
@@ -96,6 +100,8 @@ impl Settings {
             probe: "60s".into(),
             stale_after: "5m".into(),
             staleness_limit: "1h".into(),
+            proxy: None,
+            client_tls: None,
             filter,
             filter_module: filter.module()?,
         })
@@ -119,6 +125,12 @@ impl Settings {
         let _ =
             write!(yaml, "times:\n  poll: {poll}\n  timeout: 5s\n  staleAfter: {stale_after}\n");
         let _ = writeln!(yaml, "  stalenessLimit: {staleness_limit}\n  probe: {probe}");
+        if self.proxy.is_some() || self.client_tls.is_some() {
+            yaml += "peers:\n";
+        }
+        for (field, value) in [("proxy", &self.proxy), ("clientTLS", &self.client_tls)] {
+            yaml.extend(value.iter().map(|value| format!("  {field}: {value}\n")));
+        }
         yaml
     }
 }

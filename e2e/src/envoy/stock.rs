@@ -68,7 +68,7 @@ impl StockGateway {
             "admin": { "address": socket(([127, 0, 0, 1], 0).into()) },
             "static_resources": {
                 "listeners": [listener(address, &roots_file, identity, &allowed)],
-                "clusters": [cluster(backend)],
+                "clusters": [cluster_of("backend", backend)],
             },
         });
         std::fs::write(&bootstrap, config.to_string())?;
@@ -115,15 +115,16 @@ fn listener(address: SocketAddr, roots: &Path, identity: &IdentityFiles, allowed
     })
 }
 
-fn cluster(backend: SocketAddr) -> Value {
-    let endpoint = json!({ "endpoint": { "address": socket(backend) } });
+/// A cluster with one endpoint.
+pub(super) fn cluster_of(name: &str, address: SocketAddr) -> Value {
+    let endpoint = json!({ "endpoint": { "address": socket(address) } });
     json!({
-        "name": "backend",
+        "name": name,
         "type": "STATIC",
-        "load_assignment": { "cluster_name": "backend", "endpoints": [{ "lb_endpoints": [endpoint] }] },
+        "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [endpoint] }] },
     })
 }
 
-fn socket(address: SocketAddr) -> Value {
+pub(super) fn socket(address: SocketAddr) -> Value {
     json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } })
 }
