@@ -1,16 +1,17 @@
 //! The fuzz targets: one function for each parser that reads untrusted bytes. If the parser panics
 //! or a check of its result fails, the target panics.
 //!
-//! The targets are plain functions, so `tests/smoke.rs` can run them on a stable compiler;
-//! `fuzz_targets` passes them to libFuzzer.
+//! The targets are plain functions, so `bin/brief.rs` can run them on a stable compiler; `fuzz_targets` passes them to libFuzzer.
 
 mod header;
+mod mutate;
 mod names;
 mod peer;
 mod seeds;
 mod table;
 
 pub use header::{authorization, date, entity_tag, if_none_match, prefer, quoted};
+pub use mutate::mutate;
 pub use names::{sni, spiffe_id};
 pub use peer::{certificate, private_document, public_document, signature, spiffe_bundle, token};
 pub use seeds::seeds;

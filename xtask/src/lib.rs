@@ -7,6 +7,7 @@ pub mod check;
 pub mod conformance;
 pub mod envoy;
 pub mod fedgate;
+pub mod fuzz;
 pub mod generate;
 mod go;
 pub mod helm;

@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::{
-    alerts, bench, check, conformance, envoy, fedgate, generate, image, machine, native, programs,
-    releases, site, tests, wasm,
+    alerts, bench, check, conformance, envoy, fedgate, fuzz, generate, image, machine, native,
+    programs, releases, site, tests, wasm,
 };
 
 /// The project's own commands.
@@ -68,6 +68,11 @@ enum Command {
     /// `--short` follows; `cargo xtask bench kubernetes` measures the controller on a real API
     /// server, and `cargo xtask bench istio` measures what imports cost istiod and a sidecar.
     Bench(More),
+    /// Run the fuzz targets briefly, each for two seconds.
+    ///
+    /// Arguments are the seconds for each target, and the names of targets:
+    /// `cargo xtask fuzz 60 token signature`. fuzz/README.md says how to run them with libFuzzer.
+    Fuzz(More),
     /// Build the gateway filter and print its path.
     Wasm,
     /// Build the gateway filter as a dynamic module of Envoy and print its path.
@@ -213,6 +218,7 @@ fn carry_out(command: Command) -> Result<()> {
             Some((first, [])) if first == "--short" => bench::hot_path_in_short(),
             _ => bench::hot_path(&more),
         },
+        Command::Fuzz(More { more }) => fuzz::briefly(&more),
         Command::Wasm => shown(wasm::build()?),
         Command::Native => shown(native::build()?),
         Command::Envoy => shown(envoy::path()?),

@@ -4,7 +4,7 @@
 use crate::supervision::Panics;
 use fedgate_core::PeerName;
 use fedgate_federation::FindingReason;
-use fedgate_federation::knowledge::{DataplaneReason, DocumentKind, ExchangeReason};
+use fedgate_federation::knowledge::{DataplaneReason, DocumentKind, ExchangeReason, PeerKnowledge};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -26,6 +26,8 @@ pub struct Metrics {
     pub(crate) notices: Family<NoticeLabels, Counter>,
     /// New documents, by document.
     pub(crate) documents: Family<DocumentLabels, Counter>,
+    /// When the peers' documents were last confirmed, by peer and document.
+    pub(crate) confirmed: Family<PeerDocumentLabels, Gauge>,
     /// The number of polled peers.
     pub(crate) peers: Gauge,
     /// The number of peers at which a request waits for a change.
@@ -76,6 +78,15 @@ pub(crate) struct DocumentLabels {
     pub(crate) document: &'static str,
 }
 
+/// A document of one peer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PeerDocumentLabels {
+    /// The peer's name.
+    pub(crate) peer: String,
+    /// `public` or `private`.
+    pub(crate) document: &'static str,
+}
+
 /// The outcome of a probe of a peer's gateways.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ProbeLabels {
@@ -98,6 +109,8 @@ impl Metrics {
         metrics.register("notices", notices, self.notices.clone());
         let documents = "Accepted documents of peers that differ from the ones before";
         metrics.register("documents", documents, self.documents.clone());
+        let confirmed = "When a peer last sent or confirmed its document, in seconds since 1970; a hundred peers by name";
+        metrics.register("confirmed_timestamp_seconds", confirmed, self.confirmed.clone());
         let panics =
             "How often a task of a peer ended by an error in this program, and was begun again";
         metrics.register("panics", panics, self.panics.clone());
@@ -118,6 +131,19 @@ impl Metrics {
         }
     }
 
+    /// Shows when a peer's documents were last confirmed.
+    pub(super) fn confirmed(&self, peer: &PeerName, known: &PeerKnowledge) {
+        let (public, private) = (known.public.as_ref(), known.private.as_ref());
+        let times = [public.map(|known| known.confirmed), private.map(|known| known.confirmed)];
+        let label = self.label(peer);
+        for (kind, time) in KINDS.into_iter().zip(times) {
+            if let Some(time) = time.filter(|_| !label.is_empty()) {
+                let labels = PeerDocumentLabels { peer: label.clone(), document: word(kind) };
+                self.confirmed.get_or_create(&labels).set(time.as_second());
+            }
+        }
+    }
+
     fn label(&self, peer: &PeerName) -> String {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         if named.len() < NAMED_PEERS {
@@ -133,6 +159,10 @@ impl Metrics {
                 self.notices
                     .remove(&NoticeLabels { peer: peer.to_string(), reason: reason.word() });
             }
+            for kind in KINDS {
+                self.confirmed
+                    .remove(&PeerDocumentLabels { peer: peer.to_string(), document: word(kind) });
+            }
         }
     }
 
@@ -147,6 +177,8 @@ impl Metrics {
     }
 }
 
+const KINDS: [DocumentKind; 2] = [DocumentKind::Public, DocumentKind::Private];
+
 fn word(kind: DocumentKind) -> &'static str {
     match kind {
         DocumentKind::Public => "public",
@@ -157,6 +189,53 @@ fn word(kind: DocumentKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loopback::TestClock;
+    use fedgate_core::TrustDomain;
+    use fedgate_federation::{
+        document::PrivateDocument,
+        knowledge::Known,
+        object::{EndpointTls, MetadataEndpoint, Peer, TrustPolicy},
+    };
+    use fedgate_process::clock::Clock;
+
+    /// Knowledge of a private document that was confirmed just now.
+    fn known(name: &PeerName) -> PeerKnowledge {
+        let peer = Peer {
+            name: name.clone(),
+            trust_domain: TrustDomain::parse("beta.example").unwrap(),
+            endpoint: MetadataEndpoint::parse("https://beta.example/metadata").unwrap(),
+            tls: EndpointTls::System,
+            source: None,
+            accepted_document: None,
+            trust: TrustPolicy::default(),
+            at_expiry: None,
+        };
+        let now = TestClock::new().now();
+        let document =
+            PrivateDocument { gateways: Vec::new(), services: [].into(), extension: None };
+        let private =
+            Known { document, fetched: now, confirmed: now, etag: None, findings: Vec::new() };
+        PeerKnowledge { private: Some(private), ..PeerKnowledge::new(&peer) }
+    }
+
+    #[test]
+    fn a_hundred_peers_show_how_old_their_documents_are() {
+        let metrics = Metrics::default();
+        let peer = |n: usize| PeerName::parse(&format!("p{n}")).unwrap();
+        (0..150).for_each(|n| metrics.confirmed(&peer(n), &known(&peer(n))));
+        let shown = |name: &str, document: &'static str| {
+            let labels = PeerDocumentLabels { peer: name.to_owned(), document };
+            metrics.confirmed.get(&labels).map(|gauge| gauge.get())
+        };
+        let then = Some(TestClock::new().now().as_second());
+        assert_eq!((shown("p0", "private"), shown("p0", "public")), (then, None));
+        assert_eq!((shown("p99", "private"), shown("p100", "private")), (then, None));
+        assert_eq!(shown("", "private"), None);
+        metrics.forget(&peer(7));
+        assert_eq!(shown("p7", "private"), None);
+        metrics.confirmed(&peer(120), &known(&peer(120)));
+        assert_eq!(shown("p120", "private"), then);
+    }
 
     #[test]
     fn a_hundred_peers_have_own_labels_and_a_removed_one_frees_its_label() {

@@ -117,6 +117,17 @@ struct PeerHandle {
     task: JoinHandle<()>,
 }
 
+/// Whoever asks no peers any more, such as a replica that no longer leads, knows nothing of their age.
+impl Drop for Importer {
+    fn drop(&mut self) {
+        let metrics = &self.shared.settings.metrics;
+        metrics.peers.set(0);
+        let peers: Vec<_> = self.tasks.keys().cloned().collect();
+        self.tasks.clear();
+        peers.iter().for_each(|peer| metrics.forget(peer));
+    }
+}
+
 impl Drop for PeerHandle {
     fn drop(&mut self) {
         self.task.abort();
@@ -249,6 +260,7 @@ impl Shared {
             knowledge: poller.knowledge.clone(),
         };
         log(before, &update);
+        self.settings.metrics.confirmed(&update.peer, &update.knowledge);
         self.updates.send(update).await.is_ok()
     }
 }

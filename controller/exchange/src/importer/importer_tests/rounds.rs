@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::importer::metrics::DocumentLabels;
+use crate::importer::metrics::PeerDocumentLabels;
 use rustls::HandshakeKind::{self, Full, Resumed};
 use std::sync::{Mutex, atomic::AtomicBool};
 
@@ -195,4 +196,24 @@ async fn a_failed_round_ends_the_sessions() {
     let later = kinds.lock().unwrap().clone();
     let full = later.iter().filter(|kind| **kind == Full).count();
     assert!(full >= 3, "each round starts with a full handshake: {later:?}");
+}
+
+#[tokio::test]
+async fn the_age_of_a_peers_documents_is_shown_while_it_is_asked() {
+    let mut scene = Scene::new(NEVER);
+    let beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    let began = scene.clock.now().as_second();
+    scene.poll(&[scene.peer("beta", server.address)]);
+    assert_eq!(reasons(&scene.next().await), (Succeeded, Succeeded));
+    let shown = |metrics: &Metrics| {
+        let labels = |document| PeerDocumentLabels { peer: "beta".to_owned(), document };
+        ["public", "private"].map(|document| {
+            metrics.confirmed.get(&labels(document)).map(|gauge| gauge.get() >= began)
+        })
+    };
+    assert_eq!(shown(&scene.metrics), [Some(true); 2]);
+    let metrics = scene.metrics.clone();
+    drop(scene);
+    assert_eq!(shown(&metrics), [None; 2]);
 }
