@@ -22,7 +22,7 @@ pub mod platform;
 pub mod replica;
 
 pub use audit::{AuditLog, Request};
-pub use cluster::KubernetesCluster;
+pub use cluster::{CertificateServer, KubernetesCluster};
 pub use control_plane::{ControlPlane, Options};
 pub use federation::KubernetesFederation;
 pub use names::{CONTROLLER, MESH_NAMESPACE, NAMESPACE, SERVICE_ACCOUNT, SHOP};

@@ -25,6 +25,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use gateway::Gateways;
+use jiff::Timestamp;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -79,7 +80,12 @@ struct Peer {
 #[derive(Clone, Copy)]
 struct Moving {
     gateway: Option<Ipv4Addr>,
+    /// The document's sequence, which does not count changes of the view.
+    sequence: usize,
+    /// The document's entity tag.
     version: usize,
+    /// Whether the peer says that it cannot fetch its reader's document.
+    fails: bool,
     /// When the document was first served with this gateway.
     served: Option<Instant>,
 }
@@ -189,10 +195,20 @@ impl Fleet {
     pub fn move_gateway(&self, peer: usize, address: Ipv4Addr) -> Result<()> {
         let peer = self.shared.peers.get(peer).context("no such peer")?;
         let mut moving = peer.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = moving.version + 1;
-        *moving = Moving { gateway: Some(address), version, served: None };
+        let (sequence, version) = (moving.sequence + 1, moving.version + 1);
+        *moving = Moving { gateway: Some(address), sequence, version, served: None, ..*moving };
         peer.version.send_replace(version);
         Ok(())
+    }
+
+    /// Makes all peers say that they cannot fetch their reader's document, or that they can.
+    pub fn change_views(&self, fails: bool) {
+        for peer in &self.shared.peers {
+            let mut moving = peer.moving.lock().unwrap_or_else(PoisonError::into_inner);
+            let version = moving.version + 1;
+            *moving = Moving { version, fails, ..*moving };
+            peer.version.send_replace(version);
+        }
     }
 
     /// When the peer's document was first served with its current second gateway.
@@ -220,7 +236,13 @@ impl Peer {
             "rootCA": authority.pem(),
         });
         let id = format!("spiffe://{}/ns/fedgate/sa/gateway", trust_domain(number));
-        let moving = Mutex::new(Moving { gateway: None, version: 1, served: None });
+        let moving = Mutex::new(Moving {
+            gateway: None,
+            sequence: 1,
+            version: 1,
+            fails: false,
+            served: None,
+        });
         let version = watch::Sender::new(1);
         let peer = Self { uuid, key, public: public.to_string(), gateway, moving, version };
         Ok((peer, authority.workload(&id)?))
@@ -238,8 +260,15 @@ impl Peer {
         let gateway = |address: SocketAddr| json!({ "address": address.ip().to_string(), "port": address.port() });
         let second = moving.gateway.map(|address| (address, 15443).into());
         let public_tag = PUBLIC_VERSION.to_string();
+        let fetch = if moving.fails { "FetchFailed" } else { "Succeeded" };
+        let view = json!({ "fetch": { "reason": fetch, "since": Timestamp::now().to_string() } });
         json!({
-            "fedgate": { "sequence": moving.version, "serviceCount": services, "publicTag": public_tag },
+            "fedgate": {
+                "sequence": moving.sequence,
+                "serviceCount": services,
+                "publicTag": public_tag,
+                "view": view,
+            },
             "ingressGateways": second.into_iter().chain([self.gateway]).map(gateway).collect::<Vec<_>>(),
             "publicServices": (0..services).map(service).collect::<Vec<Value>>(),
         })

@@ -8,6 +8,7 @@ mod asking;
 mod load;
 mod scale;
 mod site;
+mod views;
 mod waiting;
 mod watch;
 
@@ -31,6 +32,7 @@ fn a_controller_with_thousands_of_peers() {
         site.idle().await?;
         site.single_changes(&fleet).await?;
         site.local_changes().await?;
+        views::change_at_once(&mut site, &fleet).await?;
         let imports = site.answering(&fleet).len() * site.scale.services;
         site.restart(site.scale.load.poll, imports).await?;
         load::seen_changes(&mut site, &fleet).await?;

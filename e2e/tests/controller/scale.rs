@@ -41,6 +41,8 @@ pub(crate) struct Limits {
     pub(crate) change: Duration,
     /// The 99th percentile of a peer's round with this cluster's metadata endpoint.
     pub(crate) round: Duration,
+    /// Compilations for views of all peers that change at once.
+    pub(crate) views: f64,
 }
 
 impl Scale {
@@ -69,6 +71,7 @@ impl Scale {
                 idle: 0.05,
                 change: Duration::from_secs(1),
                 round: Duration::from_secs(1),
+                views: 10.0,
             },
         }
     }
@@ -87,6 +90,7 @@ impl Scale {
                 idle: 2.0,
                 change: Duration::from_secs(20),
                 round: Duration::from_secs(10),
+                views: 20.0,
             },
         }
     }

@@ -28,7 +28,7 @@ pub(crate) struct Site {
 pub(crate) struct Meter {
     at: Instant,
     usage: Usage,
-    compilations: f64,
+    pub(crate) compilations: f64,
 }
 
 impl Site {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// How long a mismatch may last before it is a finding. Right after a change, it is normal: each
 /// side asks the other every minute, if nothing wakes it before.
-const SETTLING: SignedDuration = SignedDuration::from_mins(2);
+pub(crate) const SETTLING: SignedDuration = SignedDuration::from_mins(2);
 
 /// What a peer says it sees of us.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

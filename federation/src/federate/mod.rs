@@ -33,6 +33,7 @@ mod view;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, table_too_large};
 pub use export::{Export, TableFailure};
+pub(crate) use far_side::SETTLING;
 pub use far_side::{FarSide, Mismatch, MismatchKind, Turn};
 pub use gateways::Gateway;
 pub use import::{Import, Imports, ProbeTarget, Protocol, ServerIdentity, owner};

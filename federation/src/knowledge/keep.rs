@@ -2,9 +2,10 @@
 
 use super::{
     Dataplane, DataplaneReason, Exchange, ExchangeReason, Known, NameLookup, Notice, PeerKnowledge,
-    Times,
+    Times, WARN_ABOVE,
 };
 use crate::bundle::Fingerprint;
+use crate::federate::SETTLING;
 use crate::finding::Finding;
 use jiff::{SignedDuration, Timestamp};
 
@@ -36,16 +37,17 @@ impl PeerKnowledge {
 
     /// Returns true if the knowledge must be saved, given what was saved last.
     ///
-    /// That is so if the content has changed, apart from how the peer sees us, or if the saved times of confirmation are too old. A
+    /// That is so if the content has changed, or if the saved times of confirmation are too old. A
     /// peer that says the same for days would otherwise look, after a restart, as if it had been
     /// silent for days. Its knowledge would be dropped until the next fetch, just when the peer may
-    /// be unreachable.
+    /// be unreachable. How the peer sees us counts only if it tells an operator something else.
     pub fn needs_saving(&self, saved: Option<&Self>, times: &Times) -> bool {
         let Some(saved) = saved else { return true };
         let most =
             SignedDuration::try_from(times.staleness_limit / PARTS).unwrap_or(SignedDuration::MAX);
         let aged = |(now, then): (Timestamp, Timestamp)| now.duration_since(then) >= most;
         (self.differs_from(saved) && self.without_view().differs_from(&saved.without_view()))
+            || self.is_seen_otherwise(saved)
             || self.object != saved.object
             || self.annotations != saved.annotations
             || confirmed(&self.public).zip(confirmed(&saved.public)).is_some_and(aged)
@@ -60,6 +62,27 @@ impl PeerKnowledge {
 }
 
 impl PeerKnowledge {
+    /// Returns true if the peer sees a lasting fault of ours that it did not see in `saved`, or the
+    /// other way round. On Kubernetes, `fedgate status` knows only what is saved.
+    fn is_seen_otherwise(&self, saved: &Self) -> bool {
+        let Some(now) = confirmed(&self.private) else { return false };
+        let no_fault = [ExchangeReason::Succeeded, ExchangeReason::AwaitingPublic];
+        let seen = |of: &Self| {
+            let extension = of.private.as_ref().and_then(|known| known.document.extension.as_ref());
+            let view = extension.and_then(|known| known.view.clone()).unwrap_or_default();
+            let fetch = view.fetch.filter(|fetch| lasts(fetch.since, now));
+            let probe = view.probe.filter(|probe| lasts(probe.since, now));
+            let skew = view.clock_ahead.map(SignedDuration::from_secs);
+            (
+                fetch.map(|fetch| fetch.reason).filter(|reason| !no_fault.contains(reason)),
+                probe.map(|probe| probe.reason).filter(|it| *it != DataplaneReason::Succeeded),
+                skew.is_some_and(|skew| skew.abs() > WARN_ABOVE),
+                view.gateways,
+            )
+        };
+        seen(self) != seen(saved)
+    }
+
     /// Returns the same without how the peer sees us. After a restart of ours, this changes at every
     /// peer, twice, and is not worth a write each time: the peer says it again.
     fn without_view(&self) -> Self {
@@ -74,6 +97,11 @@ impl PeerKnowledge {
         }
         knowledge
     }
+}
+
+/// Returns true if a fault since then is more than a moment's, as after a restart of ours.
+fn lasts(since: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(since) >= SETTLING
 }
 
 /// Returns what counts as a difference: everything but times, `object` and `annotations` (which this

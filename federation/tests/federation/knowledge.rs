@@ -5,7 +5,9 @@ use crate::rig::{
     the,
 };
 use fedgate_federation::FindingReason as Reason;
-use fedgate_federation::document::{Limits, PrivateDocument, PublicDocument, PublicService, View};
+use fedgate_federation::document::{
+    Limits, Outcome, PrivateDocument, PublicDocument, PublicService, View,
+};
 use fedgate_federation::knowledge::{
     Absorbed, Age, Delivery, DocumentKind, ExchangeReason, PeerKnowledge,
 };
@@ -388,7 +390,24 @@ fn the_peers_view_alone_is_not_saved() {
     extension.view = Some(View { clock_ahead: Some(3), ..View::default() });
     assert!(seen.differs_from(&first), "it is news");
     assert!(!seen.needs_saving(Some(&first), &TIMES));
-    // The counterpart: with anything else, it is saved too.
+    // A fault that the peer sees for two minutes is saved, and so is its end.
+    let failing = |since| {
+        let mut seen = seen.clone();
+        let known = seen.private.as_mut().unwrap();
+        let fetch = Outcome { reason: ExchangeReason::FetchFailed, since: at(since) };
+        let view = View { fetch: Some(fetch), ..View::default() };
+        known.document.extension.as_mut().unwrap().view = Some(view);
+        known.confirmed = at(500);
+        seen
+    };
+    assert!(!failing(381).needs_saving(Some(&first), &TIMES));
+    let lasting = failing(380);
+    assert!(lasting.needs_saving(Some(&first), &TIMES));
+    assert!(!lasting.needs_saving(Some(&lasting), &TIMES));
+    let mut over = seen.clone();
+    over.record_not_modified(DocumentKind::Private, at(600));
+    assert!(over.needs_saving(Some(&lasting), &TIMES));
+    // With anything else, it is saved too.
     seen.private.as_mut().unwrap().document.extension.as_mut().unwrap().service_count += 1;
     assert!(seen.needs_saving(Some(&first), &TIMES));
 }

@@ -50,7 +50,19 @@ struct State {
     seated: HashMap<u64, Occupant>,
     /// Each peer's seated connection.
     seats: HashMap<ClusterUuid, u64>,
-    known: HashMap<ClusterUuid, VecDeque<(IpAddr, Instant)>>,
+    /// The addresses that each peer has proven itself from, the latest last.
+    known: HashMap<ClusterUuid, VecDeque<IpAddr>>,
+    /// The same by address.
+    addresses: HashMap<IpAddr, Address>,
+}
+
+/// An address that is remembered for at least one peer.
+#[derive(Debug)]
+struct Address {
+    /// How many peers it is remembered for.
+    peers: usize,
+    /// When one of them last proved itself from there.
+    proven: Instant,
 }
 
 #[derive(Debug)]
@@ -166,16 +178,33 @@ impl State {
     }
 
     fn is_known(&self, source: IpAddr) -> bool {
-        let lately = |at: &Instant| at.elapsed() < KNOWN_FOR;
-        self.known.values().flatten().any(|(known, at)| *known == source && lately(at))
+        self.addresses.get(&source).is_some_and(|address| address.proven.elapsed() < KNOWN_FOR)
     }
 
     fn remember(&mut self, cluster: &ClusterUuid, source: IpAddr) {
-        let addresses = self.known.entry(cluster.clone()).or_default();
-        addresses.retain(|(known, at)| *known != source && at.elapsed() < KNOWN_FOR);
-        addresses.push_back((source, Instant::now()));
-        if addresses.len() > ADDRESSES_PER_PEER {
-            addresses.pop_front();
+        let proven = Instant::now();
+        let address = self.addresses.entry(source).or_insert(Address { peers: 0, proven });
+        address.proven = proven;
+        let own = self.known.entry(cluster.clone()).or_default();
+        match own.iter().position(|known| *known == source) {
+            Some(place) => drop(own.remove(place)),
+            None => address.peers += 1,
+        }
+        own.push_back(source);
+        if own.len() > ADDRESSES_PER_PEER
+            && let Some(oldest) = own.pop_front()
+        {
+            self.forget(oldest);
+        }
+    }
+
+    /// One peer less is remembered at this address.
+    fn forget(&mut self, source: IpAddr) {
+        if let Some(address) = self.addresses.get_mut(&source) {
+            address.peers -= 1;
+            if address.peers == 0 {
+                self.addresses.remove(&source);
+            }
         }
     }
 
@@ -404,6 +433,17 @@ mod tests {
         }
         let known = |n: u8| pool.state().is_known(ip(&format!("192.0.2.{n}")));
         assert!(!known(11) && known(12) && known(19));
+        assert_eq!(pool.state().addresses.len(), ADDRESSES_PER_PEER);
+        // Another peer at one of them keeps it known.
+        pool.acquire(ip("192.0.2.12")).mark_proven(&cluster('2'));
+        for n in 20..28 {
+            pool.acquire(ip(&format!("192.0.2.{n}"))).mark_proven(&cluster('1'));
+        }
+        assert!(known(12) && !known(13) && known(27));
+        assert_eq!(pool.state().addresses.len(), ADDRESSES_PER_PEER + 1);
+        for n in 12..20 {
+            pool.acquire(ip(&format!("192.0.2.{n}"))).mark_proven(&cluster('1'));
+        }
         tokio::time::advance(KNOWN_FOR).await;
         assert!(!known(19));
     }

@@ -18,7 +18,7 @@ use fedgate_engine::confirmations::Confirmations;
 use fedgate_engine::in_force::InForce;
 use fedgate_engine::status::Status;
 use fedgate_envoy::plugin::find_configuration;
-use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, Published};
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::{
     Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate,
@@ -87,13 +87,15 @@ impl Snapshot {
         if let Some(lease) = &lease {
             confirmations::apply(lease, &mut knowledge);
         }
+        let previous = observed.published().unwrap_or_default();
+        assume_newest_documents(&mut knowledge, &previous);
         let mut objects = observed.objects();
         objects.findings.extend(record.findings.iter().cloned());
         let federation = federate(&Inputs {
             local: &local,
             objects: &objects,
             knowledge: &knowledge,
-            previous: &observed.published().unwrap_or_default(),
+            previous: &previous,
             times: record.times,
             now,
         });
@@ -114,6 +116,18 @@ impl Snapshot {
             .values()
             .find_map(|object| object.condition(ConditionType::TableLoaded));
         Ok(Self { in_force, record, knowledge, lease, table_loaded })
+    }
+}
+
+/// Which of our documents a peer has is not saved each time it changes, so the saved sequence is
+/// often older than what the peer has. The leader knows, and its condition `FarSideDiffers` tells.
+fn assume_newest_documents(knowledge: &mut BTreeMap<PeerName, PeerKnowledge>, ours: &Published) {
+    for (peer, known) in knowledge {
+        let extension = known.private.as_mut().and_then(|known| known.document.extension.as_mut());
+        let view = extension.and_then(|extension| extension.view.as_mut());
+        if let Some((view, ours)) = view.zip(ours.documents.get(peer)) {
+            view.sequence = view.sequence.map(|has| has.max(ours.sequence));
+        }
     }
 }
 
@@ -283,6 +297,23 @@ mod tests {
         );
         assert_eq!((status.exports.len(), status.imports.len(), status.table.exports), (1, 1, 1));
         assert!(status.imports[0].in_mesh && !status.table.outdated);
+    }
+
+    /// What is stored of a peer's view may be older than our newest document for it.
+    #[test]
+    fn a_peer_with_a_document_is_taken_to_have_the_newest_one() {
+        let mut sample = Sample::healthy();
+        let mismatches = |sample: &mut Sample, sequence: Option<u64>| {
+            sample.change_knowledge(|knowledge| {
+                let document = &mut knowledge.private.as_mut().unwrap().document;
+                let view = document.extension.as_mut().unwrap().view.as_mut().unwrap();
+                view.sequence = sequence;
+            });
+            let status = sample.snapshot().in_force.status();
+            status.peers[0].far_side.clone().unwrap().mismatches.len()
+        };
+        assert_eq!(mismatches(&mut sample, Some(1)), 0);
+        assert_eq!(mismatches(&mut sample, None), 1);
     }
 
     #[test]

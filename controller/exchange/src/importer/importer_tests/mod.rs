@@ -144,6 +144,14 @@ impl Scene {
         self.importer.poll(peers.iter(), self.decisions.clone(), known);
     }
 
+    /// Moves both clocks while nothing happens but a pause.
+    async fn pass(&self, time: Duration) {
+        self.clock.advance(i64::try_from(time.as_secs()).unwrap());
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
+    }
+
     async fn next(&mut self) -> PeerUpdate {
         timeout(DEADLINE, self.updates.recv()).await.expect("an update").unwrap()
     }

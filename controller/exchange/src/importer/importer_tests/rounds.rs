@@ -1,8 +1,7 @@
 //! What a round with one peer learns.
 
 use super::*;
-use crate::importer::metrics::DocumentLabels;
-use crate::importer::metrics::PeerDocumentLabels;
+use crate::importer::metrics::{DocumentLabels, PeerDocumentLabels};
 use rustls::HandshakeKind::{self, Full, Resumed};
 use std::sync::{Mutex, atomic::AtomicBool};
 
@@ -63,6 +62,26 @@ async fn pairing_is_reported_until_the_peer_accepts_the_token() {
     server.published.send_replace(Arc::new(beta.published(Some(&scene.identity))));
     let update = scene.until("beta", (Succeeded, Succeeded)).await;
     assert!(update.changed && update.knowledge.private.is_some());
+}
+
+/// Ten minutes pass on both clocks, without waiting for them.
+#[tokio::test]
+async fn a_peer_that_refuses_for_minutes_is_asked_every_twenty_seconds() {
+    const MOMENT: Duration = Duration::from_secs(20);
+    let mut scene = Scene::new(Duration::from_secs(30));
+    let beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    server.published.send_replace(Arc::new(beta.published(None)));
+    scene.poll(&[scene.peer("beta", server.address)]);
+    for _ in 0..30 {
+        assert_eq!(reasons(&scene.next().await), (Succeeded, NonOkResponse));
+        scene.pass(MOMENT).await;
+    }
+    assert_eq!(answered(&server, DocumentLabel::Private, 401), 30);
+    assert_eq!(reasons(&scene.next().await), (Succeeded, NonOkResponse));
+    server.published.send_replace(Arc::new(beta.published(Some(&scene.identity))));
+    scene.pass(MOMENT).await;
+    assert_eq!(reasons(&scene.next().await), (Succeeded, Succeeded));
 }
 
 #[tokio::test]
