@@ -10,6 +10,7 @@
 
 pub mod authority;
 pub mod backend;
+pub mod browser;
 pub mod chart;
 pub mod client;
 pub mod cluster;

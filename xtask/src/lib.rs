@@ -4,6 +4,7 @@
 pub mod alerts;
 pub mod bench;
 pub mod check;
+pub mod chromium;
 pub mod conformance;
 pub mod envoy;
 pub mod fedgate;

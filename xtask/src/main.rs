@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::{
-    alerts, bench, check, conformance, envoy, fedgate, fuzz, generate, image, machine, native,
-    programs, releases, site, tests, wasm,
+    alerts, bench, check, chromium, conformance, envoy, fedgate, fuzz, generate, image, machine,
+    native, programs, releases, site, tests, wasm,
 };
 
 /// The project's own commands.
@@ -79,6 +79,8 @@ enum Command {
     Native,
     /// Fetch Envoy unless ENVOY is set to the path of one, and print its path.
     Envoy,
+    /// Fetch Chromium unless CHROMIUM is set to the path of one, and print its path.
+    Chromium,
     /// Build kube-apiserver, etcd, kubectl and helm, fetch Istio's CustomResourceDefinitions, and
     /// print their paths.
     ///
@@ -222,6 +224,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Wasm => shown(wasm::build()?),
         Command::Native => shown(native::build()?),
         Command::Envoy => shown(envoy::path()?),
+        Command::Chromium => shown(chromium::browser()?.program),
         Command::Kubernetes => tests::kubernetes_programs()?.into_iter().try_for_each(shown),
         Command::Istio => tests::istio_programs()?.into_iter().try_for_each(shown),
         Command::Fedgate => shown(fedgate::build()?),

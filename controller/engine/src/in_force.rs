@@ -4,7 +4,9 @@ use crate::confirmations::{Confirmations, Confirmed};
 use crate::explain::{Explanation, Question, Sources, explain};
 use crate::running::Running;
 use crate::status::{Status, is_ready};
-use fedgate_core::{Options, PluginConfiguration, ServiceName, Table, write_configuration};
+use fedgate_core::{
+    Options, PeerName, PluginConfiguration, ServiceName, Table, write_configuration,
+};
 use fedgate_federation::federate::{PeerReport, owner};
 use fedgate_federation::{Federation, Finding, LocalCluster};
 use jiff::Timestamp;
@@ -52,6 +54,13 @@ impl InForce {
         status.findings.extend(self.findings.iter().cloned());
         status.findings.sort_by_key(|finding| finding.severity);
         status
+    }
+
+    /// The names of the peers to which a call would get through.
+    pub fn ready_peers(&self) -> BTreeSet<PeerName> {
+        let obstacles = self.obstacles();
+        let ready = self.federation.peers.iter().filter(|report| obstacles.is_ready(report));
+        ready.map(|report| report.peer.name.clone()).collect()
     }
 
     /// What stops calls to peers here.

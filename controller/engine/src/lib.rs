@@ -7,6 +7,7 @@
 //! | [`confirmations`] | when peers' documents were last confirmed |
 //! | [`in_force`] | what is in force, for all readers |
 //! | [`explain`], [`status`] | why a call passes or not, and the state of the federation |
+//! | [`turn`] | whose turn it is when a peer is not ready |
 //! | [`running`] | whether the site's Envoys run |
 //! | [`metrics`] | the controller's metrics |
 //! | `service` | reads a Service for exports |
@@ -22,5 +23,6 @@ pub mod metrics;
 pub mod running;
 mod service;
 pub mod status;
+pub mod turn;
 
 pub use service::service_object;

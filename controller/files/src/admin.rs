@@ -1,24 +1,25 @@
-//! The admin address, for `fedgate status`, `explain` and `table`, for Prometheus and for probes.
+//! The admin address, for `fedgate status`, `explain` and `table`, for the operators' page, for
+//! Prometheus and for probes.
 //!
 //! It listens on loopback only and shows no secrets. A Host header that is not loopback's is
-//! refused. Otherwise a web page in a browser on this machine could read it through a name of its
-//! own (DNS rebinding).
+//! refused ([`only_loopback`]).
 
 use arc_swap::ArcSwapOption;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use fedgate_core::{PeerName, ServiceName};
 use fedgate_engine::explain::{Caller, Question};
 use fedgate_engine::in_force::InForce;
+use fedgate_page::{Feed, only_loopback};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -43,6 +44,7 @@ pub async fn serve(
     listener: TcpListener,
     in_force: Arc<ArcSwapOption<InForce>>,
     registry: Registry,
+    page: Feed,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let admin = Admin { in_force, registry: Arc::new(registry) };
@@ -54,24 +56,14 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .layer(from_fn(only_loopback))
-        .with_state(admin);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
-}
-
-async fn only_loopback(request: Request, next: Next) -> Response {
-    let host =
-        request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = match host.parse::<SocketAddr>() {
-        Ok(address) => address.ip().is_loopback(),
-        Err(_) => {
-            let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
+        .with_state(admin)
+        .merge(fedgate_page::router(page.clone()));
+    let shutdown = async move {
+        shutdown.await;
+        // Otherwise open pages would keep the server from stopping.
+        page.stop();
     };
-    match name {
-        true => next.run(request).await,
-        false => (StatusCode::FORBIDDEN, "expected a loopback Host header\n").into_response(),
-    }
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 
 /// Answers from what is in force; 503 if nothing is in force yet.

@@ -6,6 +6,7 @@
 //! | `site` | one cluster's controller: from the sources to the sinks |
 //! | `cluster_identity`, `own` | this cluster's UUID and key, and the addresses that it listens on |
 //! | `sinks`, `state`, [`admin`] | sinks: Envoy's files, the state for a restart, the admin address |
+//! | `page` | what the operators' page shows besides: what happened, and what the gateway counted |
 //! | [`envoys`] | which Envoys run, and how many connections their machine allows |
 //! | [`run`] | the loop that connects them |
 //! | `yaml` | YAML that knows lines and fields |
@@ -24,6 +25,7 @@ mod finding_tests;
 pub mod local;
 pub mod manifests;
 mod own;
+mod page;
 #[cfg(test)]
 #[path = "../../../federation/tests/federation/readable.rs"]
 mod readable;

@@ -2,13 +2,13 @@
 
 pub mod reload;
 
-use crate::admin;
 use crate::envoys::watch::EnvoyWatch;
 use crate::local::{self, Local};
 use crate::settings::{self, Gateway, IdentityFiles, Settings};
 use crate::sinks::{self, Deployment};
 use crate::site::Site;
 use crate::state::StateFolder;
+use crate::{admin, page};
 use anyhow::{Context, Result, ensure};
 use fedgate_engine::metrics::Metrics;
 use fedgate_envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
@@ -193,6 +193,11 @@ async fn serve(
     stopped: &watch::Receiver<bool>,
 ) -> Result<Tasks> {
     let settings = &site.settings;
+    let sources = page::Sources {
+        state: settings.state.clone(),
+        gateway_admin: settings.gateway.admin,
+        access_log: settings.gateway.access_log.clone(),
+    };
     let mut servers = Tasks::default();
     // The transport became `tls`.
     let MetadataEndpoint { listen: address, path, transport: _ } = settings.metadata.clone();
@@ -203,7 +208,10 @@ async fn serve(
     let listener = listen("admin.listen", settings.admin.listen).await?;
     site.set_admin_address(listener.local_addr()?);
     let (in_force, registry, stop) = (site.in_force(), metrics.registry(), stop_signal(stopped));
-    servers.spawn("the admin address", admin::serve(listener, in_force, registry, stop));
+    let feed = page::new(Arc::clone(&in_force));
+    let feeder = page::run(feed.clone(), Arc::clone(&in_force), sources, stop_signal(stopped));
+    servers.spawn("the operators' page", feeder);
+    servers.spawn("the admin address", admin::serve(listener, in_force, registry, feed, stop));
     Ok(servers)
 }
 

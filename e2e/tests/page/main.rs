@@ -1,0 +1,6 @@
+//! The operators' page in a real Chromium, served by real controllers.
+//!
+//! With `PAGE_PICTURES` set to a folder, the tests write pictures of the page there.
+
+mod federation;
+mod site;
