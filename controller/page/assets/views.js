@@ -1,6 +1,6 @@
 // The views. Each has `refresh`, which asks and returns what to draw, and panels are such functions.
 
-import { badge, count, foreign, left, list, make, table, when } from "/draw.js";
+import { badge, count, foreign, icon, left, list, make, table, when } from "/draw.js";
 import { ask } from "/page.js";
 
 const link = (view, query, ...children) => make("a", { href: `#/${view}?${new URLSearchParams(query)}` }, children);
@@ -8,10 +8,10 @@ const turns = { ours: ["bad", "our turn"], theirs: ["warn", "their turn"], eithe
 
 const kind = (peer) => (peer.ready && !peer.held ? "good" : peer.turn === "ours" || peer.held ? "bad" : "warn");
 function state(peer) {
-  if (peer.held) return badge("bad", "! approval needed");
-  if (peer.ready) return badge("good", "✓ ready");
+  if (peer.held) return badge("bad", icon("bang"), "approval needed");
+  if (peer.ready) return badge("good", icon("check"), "ready");
   const [word, text] = turns[peer.turn] ?? ["warn", "not known yet"];
-  return badge(word, `✗ ${text}`);
+  return badge(word, icon(peer.turn ? "cross" : "wait"), text);
 }
 const traffic = (counts) => counts && make("span", { title: "connections from it: granted, refused" }, `${counts.allowed.toLocaleString("en")} granted, `, make(counts.refused > 0 ? "span.bad" : "span", {}, `${counts.refused.toLocaleString("en")} refused`));
 
@@ -19,8 +19,8 @@ function node(peer) {
   return make(`a.peer.${kind(peer)}`, { href: `#/peer?${new URLSearchParams({ name: peer.name })}`, "data-key": peer.name },
     make("div", {}, make("b", {}, foreign(peer.name)), make("span.push", {}), peer.mode === "audit" || peer.mode === "Audit" ? badge("warn", "audit") : null, state(peer)),
     make("div.facts", {},
-      make("span", { title: "exports that it may call" }, `→ ${count(peer.grantedExports, "export")} to it`),
-      make("span", { title: "its services that can be called from here" }, `← ${count(peer.imports, "import")}`),
+      make("span", { title: "exports that it may call" }, icon("to"), `${count(peer.grantedExports, "export")} to it`),
+      make("span", { title: "its services that can be called from here" }, icon("from"), count(peer.imports, "import")),
       peer.rootsEnd ? make("span", {}, "roots ", left(peer.rootsEnd)) : make("span.bad", {}, "no root"),
       traffic(peer.traffic)),
     peer.ready ? null : make("div.why", {}, peer.state));
@@ -64,16 +64,16 @@ function lines() {
 function tiles({ counts, table: gateway, traffic: known }) {
   const tile = (name, value, note, href, word) => make(href ? "a.tile" : ".tile", href ? { href } : {}, make("span.name", {}, name), make(`b.${word ?? "plain"}`, {}, value), make("span", {}, note));
   const loaded = gateway.loaded;
-  const table = gateway.outdated ? ["bad", "outdated: the last table could not be built or written"]
-    : loaded?.status === "False" ? ["bad", `not in force: ${loaded.message}`]
-    : loaded?.status === "Unknown" ? ["warn", `in force as far as known; ${loaded.message}`]
-    : ["plain", loaded ? "in force in every gateway" : `${count(gateway.exports, "export")}, ${count(gateway.bytes, "byte")}`];
+  const table = gateway.outdated ? ["bad", "outdated", "the last table could not be built or written"]
+    : loaded?.status === "False" ? ["bad", "not in force", loaded.message]
+    : loaded?.status === "Unknown" ? ["warn", "written", `in force as far as known; ${loaded.message}`]
+    : ["plain", loaded ? "in force" : "written", `${loaded ? "in every gateway; " : ""}generation ${gateway.generation}`];
   const sum = known.is;
   return make(".tiles", {},
     tile("Peers ready", `${counts.ready} / ${counts.peers}`, counts.held ? `${count(counts.held, "change")} held: approve or refuse` : counts.audited ? `${counts.audited} in audit` : "all enforced", null, counts.ready === counts.peers && !counts.held ? "good" : "warn"),
     tile("Exports", counts.exports.toLocaleString("en"), "who may call what", "#/exports"),
     tile("Imports", counts.imports.toLocaleString("en"), "what peers offer", "#/imports"),
-    tile("Table", `#${gateway.generation}`, table[1], null, table[0]),
+    tile("Table", table[1], table[2], null, table[0]),
     tile("Refused", sum ? sum.refused.toLocaleString("en") : "–", sum ? `${sum.allowed.toLocaleString("en")} granted, ${sum.audited.toLocaleString("en")} audited` : "not known here", "#/refusals", sum && sum.refused > 0 ? "warn" : "plain"),
     tile("Findings", counts.findings.toLocaleString("en"), `${count(counts.errors, "error")}, ${count(counts.warnings, "warning")}`, "#/federation", counts.errors ? "bad" : counts.warnings ? "warn" : "good"));
 }
@@ -110,11 +110,11 @@ function searchable(label, path, chips, heads, draw, fixed) {
 }
 
 function peerRow(peer) {
-  return make("a.row", { href: `#/peer?${new URLSearchParams({ name: peer.name })}` }, foreign(peer.name), make("span.wide", {}, foreign(peer.trustDomain)), make("span.short", {}, `${peer.grantedExports} / ${peer.imports}`), make("span.two.wide", {}, foreign(peer.state)), make("span.short.wide", {}, left(peer.rootsEnd)), state(peer));
+  return make("a.row", { href: `#/peer?${new URLSearchParams({ name: peer.name })}` }, foreign(peer.name), make("span.wide", {}, foreign(peer.trustDomain)), make("span.short", {}, `${peer.grantedExports} / ${peer.imports}`), make("span.two.wide", {}, foreign(peer.state)), make("span.short.wide", {}, left(peer.rootsEnd)), make("span.state", {}, state(peer)));
 }
 
 function federation() {
-  const peers = searchable("Peers", "peers", [["", "All"], ["not_ready", "Not ready"], ["ready", "Ready"], ["held", "Held"], ["audit", "Audit"]], [["one", "peer"], ["wide", "trust domain"], ["short", "to it / from it"], ["two.wide", "state"], ["short.wide", "roots"], ["short", ""]], peerRow);
+  const peers = searchable("Peers", "peers", [["", "All"], ["not_ready", "Not ready"], ["ready", "Ready"], ["held", "Held"], ["audit", "Audit"]], [["one", "peer"], ["wide", "trust domain"], ["short", "to it / from it"], ["two.wide", "state"], ["short.wide", "roots"], ["state", ""]], peerRow);
   let first = true;
   return {
     async refresh() {
@@ -139,8 +139,8 @@ function simple(title, text, made, extra) {
 }
 
 const exportsView = (query) => simple("Exports", "What peers may call here, to how many of them it is granted, and by which policy. Without a policy that selects a peer, a labelled Service is granted to it.",
-  searchable("Exports", "exports", [["", "All"], ["granted", "Granted"], ["nobody", "Granted to nobody"], ["audited", "Only by Audit"], ["passthrough", "Passthrough"]], [["three", "service"], ["short", "peers"], ["two.wide", "policies"], ["short", ""]], (row) =>
-    make("a.row", { href: `#/export?${new URLSearchParams({ name: row.service })}` }, make("span.three", {}, foreign(row.service)), make("span.short", {}, `${row.granted} of ${row.peers}`), make("span.two.wide", {}, foreign(row.policies.join(", ") || "—")), make("span.short", {}, row.audited ? badge("warn", `${row.audited} audited`) : row.granted === 0 ? badge("warn", "nobody") : row.passthrough ? badge("plain", "passthrough") : "")), query));
+  searchable("Exports", "exports", [["", "All"], ["granted", "Granted"], ["nobody", "Granted to nobody"], ["audited", "Only by Audit"], ["passthrough", "Passthrough"]], [["three", "service"], ["short", "peers"], ["two.wide", "policies"], ["state", ""]], (row) =>
+    make("a.row", { href: `#/export?${new URLSearchParams({ name: row.service })}` }, make("span.three", {}, foreign(row.service)), make("span.short", {}, `${row.granted} of ${row.peers}`), make("span.two.wide", {}, foreign(row.policies.join(", ") || "–")), make("span.state", {}, row.audited ? badge("warn", `${row.audited} audited`) : row.granted === 0 ? badge("warn", "nobody") : row.passthrough ? badge("plain", "passthrough") : "")), query));
 
 const importsView = (query) => simple("Imports", "What can be called at the peers.",
   searchable("Imports", "imports", [["", "All"], ["unreachable", "Without a port"]], [["three", "service"], ["one", "peer"], ["short.wide", "protocol"], ["two.wide", "where"], ["short.wide", "confirmed"]], (row) =>
@@ -150,7 +150,7 @@ const changesView = (query) => simple("Changes", "What happened when, the newest
   searchable("Changes", "changes", [["", "All"], ["peer", "Peers"], ["roots", "Roots"], ["key", "Keys"], ["export", "Exports"], ["grant", "Grants"], ["import", "Imports"], ["condition", "Conditions"], ["leader", "Controller"]], null, (row) =>
     make(".row", {}, make("span.short", {}, when(row.at)), make("span.short.wide", {}, badge("plain", row.kind)), make("span.one", {}, foreign(row.about)), make("span.three", {}, foreign(row.text))), query));
 
-const marks = { granted: ["●", "granted"], some: ["◐", "some callers"], audited: ["◌", "only audited: would be refused"], refused: ["–", "refused"] };
+const marks = { granted: ["full", "granted"], some: ["half", "some callers"], audited: ["ring", "only audited: would be refused"], refused: ["dash", "refused"] };
 
 function matrixView() {
   const query = { search: "", peers: "", column: 0 };
@@ -168,18 +168,18 @@ function matrixView() {
     [previous.disabled, next.disabled] = [part.column === 0, end >= part.peers];
     return { rows: part.rows, found: part.services, all: part.services };
   }, (row) => make(".row.grid", {}, make("span.service", {}, link("export", { name: row.service }, foreign(row.service))), row.cells.map((cell, at) => {
-    const [mark, word] = marks[cell.verdict] ?? ["?", cell.verdict];
+    const [mark, word] = marks[cell.verdict] ?? ["dash", cell.verdict];
     const text = `${names[at]}: ${word}. ${cell.decided}`;
-    return make(`a.cell.${cell.verdict}`, { href: `#/explain?${new URLSearchParams({ to: row.service, peer: names[at] ?? "" })}`, title: text, "aria-label": text, tabindex: "-1" }, mark);
+    return make(`a.cell.${cell.verdict}`, { href: `#/explain?${new URLSearchParams({ to: row.service, peer: names[at] ?? "" })}`, title: text, "aria-label": text, tabindex: "-1" }, icon(mark));
   })));
   const turn = (by) => () => { query.column = Math.max(0, query.column + by * width()); rows.refresh(false); };
-  const previous = make("button", { type: "button", onclick: turn(-1), "aria-label": "Previous peers" }, "‹");
-  const next = make("button", { type: "button", onclick: turn(1), "aria-label": "Next peers" }, "›");
+  const previous = make("button", { type: "button", onclick: turn(-1), "aria-label": "Previous peers" }, icon("left"));
+  const next = make("button", { type: "button", onclick: turn(1), "aria-label": "Next peers" }, icon("right"));
   const field = (label, key) => {
     const input = make("input", { type: "search", placeholder: label, "aria-label": label, maxlength: 300, oninput: () => { query[key] = input.value; query.column = 0; rows.refresh(true); } });
     return input;
   };
-  const legend = make("p.quiet", {}, Object.entries(marks).map(([verdict, [mark, word]]) => [make(`span.cell.${verdict}`, {}, mark), ` ${word}   `]));
+  const legend = make("p.quiet", {}, Object.entries(marks).map(([verdict, [mark, word]]) => [make(`span.legend.${verdict}`, {}, icon(mark), word)]));
   const element = make("div", {}, make(".tools", {}, field("Services", "search"), field("Peers", "peers"), previous, next, number), legend, heads, rows.element);
   element.keep = true;
   return simple("Who may call what", "A row for each service, a column for each peer. A cell says who decided, and leads to the explanation.", { element, refresh: rows.refresh });
@@ -190,7 +190,7 @@ function auditView() {
     async refresh() {
       const audit = await ask("audit");
       const text = "Policies in Audit report what they would refuse, and let it pass. This is what changes when they enforce.";
-      const rows = audit.rows.map((row) => [link("peer", { name: row.peer }, foreign(row.peer)), make("span", {}, foreign(row.policies.join(", ") || "—")), row.refused, row.narrowed, make("ul.plain", {}, row.examples.map((one) => make("li", {}, link("explain", { to: one.service, peer: row.peer }, foreign(one.service)), ` ${one.narrowed ? "only for some callers" : "refused"}: `, make("bdi.quiet", {}, one.decided))))]);
+      const rows = audit.rows.map((row) => [link("peer", { name: row.peer }, foreign(row.peer)), make("span", {}, foreign(row.policies.join(", ") || "–")), row.refused, row.narrowed, make("ul.plain", {}, row.examples.map((one) => make("li", {}, link("explain", { to: one.service, peer: row.peer }, foreign(one.service)), ` ${one.narrowed ? "only for some callers" : "refused"}: `, make("bdi.quiet", {}, one.decided))))]);
       return [make("section.card", {}, make("h2", {}, "What enforcing would change"), make("p.quiet", {}, text), rows.length ? table(["peer", "policies", "refused exports", "narrowed exports", "for example"], rows) : make("p", {}, "No peer is in Audit: every refusal takes effect."))];
     },
   };
@@ -233,7 +233,7 @@ function explainView(start) {
 }
 
 function explanation(found) {
-  const step = (holds, check, detail) => make("li", {}, make(`b.${holds ? "good" : "bad"}`, { "aria-label": holds ? "holds" : "does not hold" }, holds ? "✓" : "✗"), make("span", {}, check), make("bdi", {}, detail));
+  const step = (holds, check, detail) => make("li", {}, make(`b.${holds ? "good" : "bad"}`, { "aria-label": holds ? "holds" : "does not hold" }, icon(holds ? "check" : "cross")), make("span", {}, check), make("bdi", {}, detail));
   const verdict = found.passes ? "passes" : "does not pass";
   return make("section.card", {}, make("h2", {}, foreign(found.to)), make("ol.steps", {}, found.steps.map((one) => step(one.holds, one.check, one.detail)), (found.peers ?? []).map((one) => step(one.passes, make("span", {}, "peer ", foreign(one.peer)), one.detail))),
     make(`p.verdict.${found.passes ? "good" : "bad"}`, {}, found.peers?.length ? `${verdict} for ${found.peers.filter((one) => one.passes).length} of ${count(found.peers.length, "peer")}` : verdict, found.reason && !found.peers?.length ? make("span", {}, ": ", make("code", {}, found.reason)) : null));
@@ -249,7 +249,7 @@ function refusalsView() {
         table(found.totals.is ? ["reason", "refused", "audited", "what to do"] : ["reason", "what to do"], rows));
       const peers = found.peers.length ? make("section.card", {}, make("h2", {}, "By peer"), table(["peer", "refused", "audited", "granted"], found.peers.map((row) => [row.peer.startsWith("_") ? "others" : link("peer", { name: row.peer }, foreign(row.peer)), row.refused, row.audited, row.allowed]))) : null;
       const latest = found.latest.is;
-      return [reason, peers, make("section.card", {}, make("h2", {}, "Latest"), latest ? latest.length ? table(["when", "reason", "caller", "service", ""], latest.map((row) => [when(row.at), make("code", {}, row.reason), make("span", {}, foreign(row.caller ?? row.client ?? "unknown"), row.peer ? make("span.quiet", {}, " peer ", foreign(row.peer)) : null), foreign(row.service ?? "—"), row.service && !row.service.startsWith("outbound_") ? link("explain", row.caller ? { to: row.service, from: row.caller } : { to: row.service }, "Explain") : ""])) : make("p", {}, "The access log has no refused connection.") : make("p.note", {}, found.latest.why))];
+      return [reason, peers, make("section.card", {}, make("h2", {}, "Latest"), latest ? latest.length ? table(["when", "reason", "caller", "service", ""], latest.map((row) => [when(row.at), make("code", {}, row.reason), make("span", {}, foreign(row.caller ?? row.client ?? "unknown"), row.peer ? make("span.quiet", {}, " peer ", foreign(row.peer)) : null), foreign(row.service ?? "–"), row.service && !row.service.startsWith("outbound_") ? link("explain", row.caller ? { to: row.service, from: row.caller } : { to: row.service }, "Explain") : ""])) : make("p", {}, "The access log has no refused connection.") : make("p.note", {}, found.latest.why))];
     },
   };
 }

@@ -23,4 +23,4 @@ mod view;
 
 pub use feed::{Around, Feed};
 pub use guard::only_loopback;
-pub use server::router;
+pub use server::{router, serve};

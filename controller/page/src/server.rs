@@ -18,6 +18,7 @@ use fedgate_engine::explain::{Caller, Question};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 /// Nothing but this server is ever contacted, no script but its own runs, and no text becomes
 /// markup: `require-trusted-types-for` makes the browser refuse `innerHTML`.
@@ -47,6 +48,14 @@ pub fn router(feed: Feed) -> Router {
         router = router.route(asset.0, get(move || async move { file(asset) }));
     }
     router.layer(from_fn(secure)).layer(from_fn(only_loopback)).with_state(feed)
+}
+
+/// Serves the page alone, for a command that runs as long as it is looked at.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, feed: Feed) -> std::io::Result<()> {
+    axum::serve(listener, router(feed)).await
 }
 
 fn file((_, kind, text): Asset) -> Response {

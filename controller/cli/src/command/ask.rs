@@ -29,7 +29,11 @@ pub(super) fn ask<T: DeserializeOwned>(
     })
 }
 
-fn address(folder: &Folder) -> Result<AdminAddress> {
+/// Where the controller of the folder answers.
+///
+/// # Errors
+/// When no controller has run there.
+pub(super) fn address(folder: &Folder) -> Result<AdminAddress> {
     let path = folder.dir.join("state/admin.json");
     let bytes = std::fs::read(&path).with_context(|| {
         format!(

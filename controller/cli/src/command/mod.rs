@@ -24,6 +24,7 @@ mod run;
 mod status;
 mod table;
 mod target;
+mod ui;
 mod uninstall;
 mod validate;
 
@@ -73,6 +74,11 @@ enum Command {
         after_help = "Examples:\n  fedgate table --context alpha\n  fedgate table --dir /etc/fedgate\n  fedgate table envoy/gateway/filter/filter.json --host web.shop.svc.beta.example"
     )]
     Table(table::TableCommand),
+    /// Open the operators' page of a cluster in the browser
+    #[command(
+        after_help = "Examples:\n  fedgate ui --dir /etc/fedgate\n  kubectl fedgate ui --context alpha\n\nThe page is on loopback only and changes nothing. In files mode the controller serves it; on Kubernetes this command does, with what your kubeconfig may read."
+    )]
+    Ui(ui::UiCommand),
     /// Decide on what a peer's operator changed
     Peer(peer::PeerCommand),
     /// Generate the key that signs requests for metadata
@@ -162,6 +168,7 @@ impl Cli {
             Command::Check(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Table(command) => command.run(),
+            Command::Ui(command) => command.run(),
             Command::Peer(command) => command.run(),
             Command::Keygen(command) => command.run(),
             Command::CopyFilter(command) => command.run(),

@@ -2,6 +2,7 @@
 //! cluster. The controller does not use this module, except in tests.
 
 pub mod approve;
+pub mod beside;
 pub mod check;
 pub mod snapshot;
 pub mod uninstall;
