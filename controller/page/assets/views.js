@@ -43,7 +43,7 @@ function picture(overview) {
 /** Draws the lines between this cluster and the peers, where there is room for them. */
 function lines() {
   const drawn = document.querySelector(".picture");
-  const svg = drawn?.querySelector("svg");
+  const svg = drawn?.querySelector(":scope > svg");
   if (!svg || getComputedStyle(svg).display === "none") return;
   const box = drawn.getBoundingClientRect();
   const hub = drawn.querySelector(".hub").getBoundingClientRect();
@@ -154,7 +154,7 @@ const marks = { granted: ["full", "granted"], some: ["half", "some callers"], au
 
 function matrixView() {
   const query = { search: "", peers: "", column: 0 };
-  const width = () => Math.max(4, Math.min(40, Math.floor((Math.min(innerWidth, 1360) * 0.55) / 36)));
+  const width = () => Math.max(4, Math.min(40, Math.floor((Math.min(innerWidth, 1360) * 0.5) / 38)));
   const heads = make(".grid.head");
   const number = make("span.quiet", { role: "status" });
   let names = [];

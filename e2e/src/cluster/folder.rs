@@ -40,6 +40,10 @@ pub struct Settings {
     pub proxy: Option<String>,
     /// The folder of client certificates for peers' metadata endpoints.
     pub client_tls: Option<String>,
+    /// The gateway Envoy's admin address, if it is not any free one.
+    pub gateway_admin: Option<SocketAddr>,
+    /// The file of the gateway's access log, if it is not Envoy's output.
+    pub gateway_access_log: Option<PathBuf>,
     /// How the gateway runs the filter.
     pub filter: Filter,
     /// The file of the gateway filter.
@@ -102,6 +106,8 @@ impl Settings {
             staleness_limit: "1h".into(),
             proxy: None,
             client_tls: None,
+            gateway_admin: None,
+            gateway_access_log: None,
             filter,
             filter_module: filter.module()?,
         })
@@ -111,6 +117,12 @@ impl Settings {
         let mut yaml = format!("trustDomain: {}\nclusterUUID: {}\n", self.trust_domain, self.uuid);
         let _ = write!(yaml, "gateway:\n  listen: {}\n", self.gateway);
         let _ = writeln!(yaml, "  filter: {}", self.filter.word());
+        if let Some(admin) = self.gateway_admin {
+            let _ = writeln!(yaml, "  admin: {admin}");
+        }
+        if let Some(log) = &self.gateway_access_log {
+            let _ = writeln!(yaml, "  accessLog: {}", log.display());
+        }
         let _ = write!(yaml, "  filterModule: {}\n  advertise:\n", self.filter_module.display());
         for address in &self.advertise {
             let _ = writeln!(yaml, "    - {address}");

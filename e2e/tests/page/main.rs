@@ -3,4 +3,7 @@
 //! With `PAGE_PICTURES` set to a folder, the tests write pictures of the page there.
 
 mod federation;
+mod hostile;
+mod scale;
 mod site;
+mod tour;
