@@ -44,6 +44,7 @@ impl Browser {
             "--no-sandbox",
             "--no-zygote",
             "--disable-gpu",
+            "--disable-software-rasterizer",
             "--disable-dev-shm-usage",
             "--disable-background-networking",
             "--disable-component-update",

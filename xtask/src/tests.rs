@@ -2,7 +2,7 @@
 
 use crate::results::run_tests;
 use crate::{
-    cargo, envoy, fedgate, helm, istio, kubernetes, native, network, prometheus, root, run, wasm,
+    cargo, chromium, envoy, fedgate, helm, istio, kubernetes, native, network, prometheus, root, run, wasm,
 };
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -78,10 +78,13 @@ pub fn end_to_end() -> Result<()> {
 /// When something cannot be built or fetched, or a test fails.
 pub fn on_envoy(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
+    step("looking for Chromium");
+    chromium::browser()?;
     step("running the end-to-end tests on Envoy");
-    // A DKP peer does not see which filter a gateway has, so these tests run once.
+    // Neither a DKP peer nor the operators' page sees which filter a gateway has, so these tests run
+    // once.
     let mut command = envoy_tests();
-    command.args(["--test", "dkp"]).args(more);
+    command.args(["--test", "dkp", "--test", "page"]).args(more);
     run_tests("envoy", &mut command, more.is_empty())
 }
 
@@ -116,6 +119,8 @@ pub fn on_kubernetes(more: &[String]) -> Result<()> {
     for file in kubernetes_programs()? {
         eprintln!("xtask: {}", file.display());
     }
+    step("looking for Chromium");
+    chromium::browser()?;
     step("building the controller and the tests");
     fedgate::build_binaries(&["fedgate"])?;
     in_network("kubernetes", KUBERNETES_TESTS_AT_ONCE, more)

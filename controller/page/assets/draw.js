@@ -20,7 +20,7 @@ export function make(tag, attributes, ...children) {
 
 const icons = {
   check: "M3 8.5 6.5 12 13 4.5", cross: "M4 4l8 8M12 4l-8 8", wait: "M8 4v4.5l3 2M8 1.5a6.5 6.5 0 1 0 .01 0", bang: "M8 3v6M8 12.4v.2",
-  to: "M2 8h11M9 4l4 4-4 4", from: "M14 8H3M7 4 3 8l4 4", full: "M8 3a5 5 0 1 0 .01 0zM8 5.5a2.5 2.5 0 1 0 .01 0M8 7.5v1", half: "M8 3a5 5 0 1 0 .01 0v10M10 4v8M12 6v4", ring: "M8 3a5 5 0 1 0 .01 0", dash: "M4.5 8h7", left: "M10 3 5 8l5 5", right: "M6 3l5 5-5 5",
+  to: "M2 8h11M9 4l4 4-4 4", from: "M14 8H3M7 4 3 8l4 4", full: "M8 8h.01", half: "M8 3a5 5 0 1 0 .01 0v10M10 4v8M12 6v4", ring: "M8 3a5 5 0 1 0 .01 0", dash: "M4.5 8h7", left: "M10 3 5 8l5 5", right: "M6 3l5 5-5 5",
 };
 /** A small picture that says what its colour says. */
 export const icon = (name) => make("svg.icon", { viewBox: "0 0 16 16", "aria-hidden": "true" }, make("path", { d: icons[name] }));

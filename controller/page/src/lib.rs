@@ -16,6 +16,8 @@ mod assets;
 mod feed;
 mod guard;
 pub mod history;
+#[cfg(test)]
+mod sample;
 mod server;
 mod stream;
 pub mod traffic;

@@ -178,3 +178,7 @@ async fn explain(
     let question = Question { to: query.to, from };
     answer(&feed, |look| look.in_force.explain(&question))
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -19,6 +19,7 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// A server with the certificate of a gateway, and nothing else. Stops when dropped.
 #[allow(dead_code, reason = "it lives as long as it is held")]
@@ -357,7 +358,29 @@ impl KubernetesCluster {
         self.run(programs::kubectl()?, arguments).await
     }
 
+    /// Starts `kubectl fedgate ui`, and waits for the page's URL. The command ends when it is
+    /// dropped.
+    ///
+    /// # Errors
+    /// When it ends, or prints something else.
+    pub async fn page(&self) -> Result<(tokio::process::Child, String)> {
+        let mut command =
+            self.operator(programs::kubectl()?, &["fedgate", "ui", "--no-browser"])?;
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let line = tokio::time::timeout(SOON, lines.next_line()).await??.context("it ends")?;
+        let url = line.split_whitespace().find(|word| word.starts_with("http"));
+        Ok((child, url.with_context(|| format!("no URL: {line}"))?.to_owned()))
+    }
+
     async fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.operator(program, arguments)?;
+        let output = tokio::time::timeout(SOON, command.output()).await;
+        output?.with_context(|| format!("cannot start {}", program.display()))
+    }
+
+    /// A command of an operator.
+    fn operator(&self, program: &Path, arguments: &[&str]) -> Result<tokio::process::Command> {
         let mut command = tokio::process::Command::new(program);
         command
             .args(arguments)
@@ -368,8 +391,7 @@ impl KubernetesCluster {
             [self.plugins()?.as_os_str(), &std::env::var_os("PATH").unwrap_or_default()]
                 .join(OsStr::new(":")),
         );
-        let output = tokio::time::timeout(SOON, command.output()).await;
-        output?.with_context(|| format!("cannot start {}", program.display()))
+        Ok(command)
     }
 
     /// A folder where kubectl finds `fedgate` as a plugin.

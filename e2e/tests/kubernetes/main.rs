@@ -25,6 +25,7 @@ mod silent;
 mod table;
 mod thousand;
 mod trio;
+mod ui;
 mod uninstall;
 mod views;
 mod writes;

@@ -69,6 +69,13 @@ fn hostile_strings_stay_text() {
         let mut browser = Browser::start(run).await?;
         browser.open(&format!("{origin}/")).await?;
         browser.wait("the evil text", "document.body.innerText.includes('onerror')").await?;
+        // The good rows of the document are used, the others are reported.
+        browser
+            .wait(
+                "one import",
+                "[...document.querySelectorAll('.peer')].some(peer => peer.innerText.includes('1 import'))",
+            )
+            .await?;
         picture(&mut browser, "hostile").await?;
         let views = [
             "federation",

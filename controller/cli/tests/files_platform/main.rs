@@ -10,6 +10,7 @@ mod far_side;
 mod kernel;
 mod messages;
 mod mistakes;
+mod page;
 #[path = "../../../../federation/tests/federation/readable.rs"]
 mod readable;
 mod running;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 /// How many peers the picture shows one by one.
-const MOST_NODES: usize = 24;
+const MOST_NODES: usize = 12;
 /// How many findings are shown.
 const MOST_FINDINGS: usize = 100;
 
