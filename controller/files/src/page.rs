@@ -81,9 +81,7 @@ struct Feeder {
 
 impl Feeder {
     fn new(feed: Feed, sources: Sources) -> Self {
-        let mut history = load(&sources.state.join(FILE));
-        let text = "the controller started";
-        history.put(vec![Change::new(Timestamp::now(), ChangeKind::Leader, "this cluster", text)]);
+        let history = load(&sources.state.join(FILE));
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
         Self {
             feed,
@@ -93,7 +91,7 @@ impl Feeder {
             last: None,
             asked: None,
             saved: Instant::now(),
-            unsaved: true,
+            unsaved: false,
         }
     }
 
@@ -106,6 +104,9 @@ impl Feeder {
         };
         if let Some(now) = now.filter(|_| is_new) {
             self.unsaved |= self.history.note(&now, Timestamp::now());
+            if self.last.is_none() {
+                self.note_start();
+            }
             self.last = Some(now);
         }
         if *around.changes != *self.history.changes() {
@@ -124,6 +125,12 @@ impl Feeder {
         if self.unsaved && self.saved.elapsed() >= SAVE {
             self.save().await;
         }
+    }
+
+    fn note_start(&mut self) {
+        let (kind, text) = (ChangeKind::Leader, "the controller started");
+        self.history.put(vec![Change::new(Timestamp::now(), kind, "this cluster", text)]);
+        self.unsaved = true;
     }
 
     /// What the gateway counted.
