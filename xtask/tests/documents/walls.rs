@@ -6,7 +6,7 @@ use crate::sources::{below, read};
 use std::collections::BTreeSet;
 
 /// Crates in `controller/`, and dependencies that they must not have.
-const WALLS: [(&str, &[&str]); 7] = [
+const WALLS: [(&str, &[&str]); 8] = [
     ("disk", &["fedgate-", "tokio"]),
     ("process", &["fedgate-", "kube", "k8s-openapi", "axum", "reqwest"]),
     (
@@ -40,6 +40,18 @@ const WALLS: [(&str, &[&str]); 7] = [
     (
         "engine",
         &["kube", "serde-saphyr", "clap", "fedgate-envoy", "fedgate-files", "fedgate-kubernetes"],
+    ),
+    (
+        "page",
+        &[
+            "kube",
+            "k8s-openapi",
+            "reqwest",
+            "fedgate-exchange",
+            "fedgate-envoy",
+            "fedgate-files",
+            "fedgate-kubernetes",
+        ],
     ),
     ("files", &["kube", "clap", "fedgate-kubernetes"]),
     ("kubernetes", &["fedgate-files"]),
