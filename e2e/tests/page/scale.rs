@@ -35,7 +35,7 @@ fn a_large_federation_is_shown_at_once() {
             for number in (file..SERVICES).step_by(FILES) {
                 let target = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
                 let service = Service::new(&format!("s{number}"), "http", 80, target).exported();
-                write!(services, "{}---\n", service.yaml())?;
+                writeln!(services, "{}---", service.yaml())?;
             }
             cluster.put_manifest(&format!("services-{file}.yaml"), &services)?;
         }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, Client};
+use std::cmp::Reverse;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -76,7 +77,7 @@ pub async fn happened(client: &Client, snapshot: &Snapshot) -> Vec<Happened> {
     let mut all: Vec<_> = first.into_iter().chain(second).collect();
     all.extend(notices(snapshot));
     all.extend(leader(snapshot));
-    all.sort_by(|a, b| b.at.cmp(&a.at));
+    all.sort_by_key(|happened| Reverse(happened.at));
     all
 }
 
