@@ -2,7 +2,8 @@
 
 use crate::results::run_tests;
 use crate::{
-    cargo, chromium, envoy, fedgate, helm, istio, kubernetes, native, network, prometheus, root, run, wasm,
+    cargo, chromium, envoy, fedgate, helm, istio, kubernetes, native, network, prometheus, root,
+    run, wasm,
 };
 use anyhow::{Context, Result};
 use std::path::PathBuf;
