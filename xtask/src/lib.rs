@@ -25,6 +25,7 @@ mod once;
 pub mod ports;
 pub mod programs;
 pub mod prometheus;
+pub mod pty;
 pub mod releases;
 mod results;
 pub mod site;

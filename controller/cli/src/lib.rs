@@ -4,3 +4,4 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod command;
+mod terminal;

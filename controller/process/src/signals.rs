@@ -41,6 +41,11 @@ impl Signals {
         }
     }
 
+    /// Waits until a command on a terminal is asked to end; a terminal that is closed sends SIGHUP.
+    pub async fn stop_asked(&mut self) {
+        self.next().await;
+    }
+
     /// Waits until the process is asked to stop, for commands that have nothing to reload on
     /// SIGHUP.
     pub async fn stop_requested(&mut self) {

@@ -69,14 +69,21 @@ pub enum Turn {
     Either,
 }
 
+impl Turn {
+    /// Says whose turn it is. `peer` is the peer's name.
+    pub fn whose(self, peer: &str) -> String {
+        match self {
+            Self::Ours => "our turn".to_owned(),
+            Self::Theirs => format!("{peer}'s turn"),
+            Self::Either => format!("our turn or {peer}'s"),
+        }
+    }
+}
+
 impl Mismatch {
     /// Says whose turn it is. `peer` is the peer's name.
     pub fn whose_turn(&self, peer: &str) -> String {
-        match self.turn {
-            Turn::Ours => "our turn".to_owned(),
-            Turn::Theirs => format!("{peer}'s turn"),
-            Turn::Either => format!("our turn or {peer}'s"),
-        }
+        self.turn.whose(peer)
     }
 
     /// Returns when it becomes a finding.

@@ -6,22 +6,43 @@ use fedgate_files::admin::AdminAddress;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// Fetches `path` with these query parameters from the controller that runs on the folder.
-///
-/// # Errors
-/// When no controller runs there, or it does not answer.
+/// Does what [`fetch`] does, outside of async code.
 pub(super) fn ask<T: DeserializeOwned>(
     folder: &Folder,
     path: &str,
     query: &[(&str, String)],
 ) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(fetch(folder, path, query))
+}
+
+/// Fetches `path` with these query parameters from the controller that runs on the folder.
+///
+/// # Errors
+/// When no controller runs there, or it does not answer.
+pub(super) async fn fetch<T: DeserializeOwned>(
+    folder: &Folder,
+    path: &str,
+    query: &[(&str, String)],
+) -> Result<T> {
+    Ok(serde_json::from_slice(&fetch_bytes(folder, path, query).await?)?)
+}
+
+/// Does the same, for an answer of any kind.
+///
+/// # Errors
+/// As for [`fetch`].
+pub(super) async fn fetch_bytes(
+    folder: &Folder,
+    path: &str,
+    query: &[(&str, String)],
+) -> Result<Vec<u8>> {
     let AdminAddress { address } = address(folder)?;
     let mut url = url::Url::parse(&format!("http://{address}{path}"))?;
     if !query.is_empty() {
         url.query_pairs_mut().extend_pairs(query);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(fetch(url)).with_context(|| {
+    get(url).await.with_context(|| {
         format!(
             "the controller of {} does not answer at {address}: is `fedgate run` still running there?",
             folder.dir.display()
@@ -46,7 +67,7 @@ pub(super) fn address(folder: &Folder) -> Result<AdminAddress> {
         .with_context(|| format!("{} is not what a controller writes", path.display()))
 }
 
-async fn fetch<T: DeserializeOwned>(url: url::Url) -> Result<T> {
+async fn get(url: url::Url) -> Result<Vec<u8>> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
     let response = client.get(url).send().await?;
     let status = response.status();
@@ -55,5 +76,5 @@ async fn fetch<T: DeserializeOwned>(url: url::Url) -> Result<T> {
     if !status.is_success() {
         bail!("{status}: {}", String::from_utf8_lossy(&body).trim());
     }
-    Ok(serde_json::from_slice(&body)?)
+    Ok(body.into())
 }

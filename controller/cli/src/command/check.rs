@@ -1,11 +1,12 @@
 use super::target::Kubernetes;
 use super::{ExitStatus, Output};
+use crate::terminal::layout::paragraph;
+use crate::terminal::{Style, Terminal, harmless};
 use anyhow::Result;
 use clap::Args;
 use fedgate_kubernetes::inspect::check::{self, Check, Report};
 use fedgate_process::words::counted;
 use serde_json::json;
-use std::io::IsTerminal;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckCommand {
@@ -20,28 +21,25 @@ pub(crate) struct CheckCommand {
 }
 
 impl CheckCommand {
-    pub(super) fn run(self) -> Result<ExitStatus> {
+    pub(super) fn run(self, terminal: Terminal) -> Result<ExitStatus> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let report = runtime.block_on(async {
             let client = self.cluster.client().await?;
             anyhow::Ok(check::check(&client, self.cluster.namespace(), &self.service_account).await)
         })?;
         let failed = report.count(check::CheckOutcome::Failed);
-        match self.output {
-            Output::Json => {
-                let json = json!({ "ok": failed == 0, "sections": report.sections });
-                println!("{}", serde_json::to_string_pretty(&json)?);
-            }
-            Output::Text => print!("{}", text(&report, std::io::stdout().is_terminal())),
+        match self.output.of(&json!({ "ok": failed == 0, "sections": report.sections }))? {
+            Some(document) => print!("{document}"),
+            None => print!("{}", text(&report, self.output.layout(terminal).0)),
         }
         Ok(if failed == 0 { ExitStatus::Success } else { ExitStatus::Finding })
     }
 }
 
-fn text(report: &Report, terminal: bool) -> String {
+fn text(report: &Report, terminal: Terminal) -> String {
     let mut out = String::new();
     for section in &report.sections {
-        out += &format!("{}\n", section.name);
+        out += &format!("{}\n", terminal.paint(Style::Heading, &harmless(&section.name)));
         section.checks.iter().for_each(|check| out += &line(check, terminal));
         out.push('\n');
     }
@@ -56,21 +54,23 @@ fn text(report: &Report, terminal: bool) -> String {
 }
 
 /// One line, with its hint below. Off a terminal, the marks are words that one can search for.
-fn line(check: &Check, terminal: bool) -> String {
-    let (sign, word) = match check.outcome {
-        check::CheckOutcome::Ok => ("√", "ok  "),
-        check::CheckOutcome::Warning => ("‼", "WARN"),
-        check::CheckOutcome::Failed => ("×", "FAIL"),
-        check::CheckOutcome::Skipped => ("-", "skip"),
+fn line(check: &Check, terminal: Terminal) -> String {
+    let (sign, word, style) = match check.outcome {
+        check::CheckOutcome::Ok => ("√", "ok  ", Style::Good),
+        check::CheckOutcome::Warning => ("‼", "WARN", Style::Warning),
+        check::CheckOutcome::Failed => ("×", "FAIL", Style::Bad),
+        check::CheckOutcome::Skipped => ("-", "skip", Style::Faint),
     };
-    let mark = if terminal { sign } else { word };
+    let mark = if terminal.is_terminal { sign } else { word };
     let detail =
         if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
-    let hint = check
-        .hint
-        .as_ref()
-        .map(|hint| format!("{:width$}-> {hint}\n", "", width = mark.chars().count() + 3));
-    format!("  {mark} {}{detail}\n{}", check.title, hint.unwrap_or_default())
+    let start = format!("  {mark} ");
+    let title = format!("{}{detail}", check.title);
+    let out = paragraph(&start, &title, Style::Plain, terminal);
+    let out = out.replacen(mark, &terminal.paint(style, mark), 1);
+    let indent = format!("{:width$}-> ", "", width = mark.chars().count() + 3);
+    let hint = check.hint.as_ref();
+    out + &hint.map(|hint| paragraph(&indent, hint, Style::Plain, terminal)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -87,8 +87,9 @@ mod tests {
         let report = Report { sections: vec![Section { name: "things".into(), checks }] };
         let expected = "things\n  √ one thing holds: three of them\n  × another thing holds: it does not\n    -> mend it\n\n\
                         1 ok, 0 warnings, 1 failed, 0 skipped\n";
-        assert_eq!(text(&report, true), expected);
-        let plain = text(&report, false);
+        let terminal = Terminal { is_terminal: true, ..Terminal::PIPE };
+        assert_eq!(text(&report, terminal), expected);
+        let plain = text(&report, Terminal::PIPE);
         assert!(
             plain.is_ascii()
                 && plain.contains("  FAIL another thing holds: it does not\n       -> mend it\n"),

@@ -1,6 +1,8 @@
 use super::ask::ask;
 use super::target::{Platform, Target};
 use super::{ExitStatus, Folder, Output};
+use crate::terminal::layout::{Cell, aligned};
+use crate::terminal::{Style, Terminal};
 use anyhow::Result;
 use clap::Args;
 use fedgate_core::{PeerName, ServiceName};
@@ -25,7 +27,7 @@ pub(crate) struct Explain {
 }
 
 impl Explain {
-    pub(super) fn run(self) -> Result<ExitStatus> {
+    pub(super) fn run(self, terminal: Terminal) -> Result<ExitStatus> {
         let from = match (self.from, self.peer) {
             (Some(uri), _) => Caller::Identity(uri),
             (None, Some(peer)) => Caller::Peer(peer),
@@ -36,9 +38,9 @@ impl Explain {
             Platform::Files(folder) => ask_controller(&folder, &question)?,
             Platform::Kubernetes(cluster) => cluster.snapshot()?.in_force.explain(&question),
         };
-        match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&explanation)?),
-            Output::Text => print!("{}", text(&explanation)),
+        match self.output.of(&explanation)? {
+            Some(document) => print!("{document}"),
+            None => print!("{}", text(&explanation, self.output.layout(terminal).0)),
         }
         Ok(if explanation.passes { ExitStatus::Success } else { ExitStatus::Finding })
     }
@@ -54,20 +56,21 @@ fn ask_controller(folder: &Folder, question: &Question) -> Result<Explanation> {
     ask(folder, "/explain", &query)
 }
 
-fn text(explanation: &Explanation) -> String {
+fn text(explanation: &Explanation, terminal: Terminal) -> String {
     let steps = explanation.steps.iter().map(|step| (step.holds, step.check.clone(), &step.detail));
     let peers = explanation
         .peers
         .iter()
         .map(|answer| (answer.passes, format!("peer {}", answer.peer), &answer.detail));
     let rows: Vec<_> = steps.chain(peers).collect();
-    let width = rows.iter().map(|(_, check, _)| check.len()).max().unwrap_or_default();
-    let mut out = format!("{}\n", explanation.to);
-    for (holds, check, detail) in &rows {
-        let mark = if *holds { "ok " } else { "NO " };
-        out += &format!("  {mark} {check:width$}  {detail}\n");
-    }
-    let verdict = verdict(explanation);
+    let row = |(holds, check, detail): &(bool, String, &String)| {
+        let (mark, style) = if *holds { ("ok", Style::Good) } else { ("NO", Style::Bad) };
+        vec![Cell::new(style, mark), check.as_str().into(), detail.as_str().into()]
+    };
+    let rows: Vec<_> = rows.iter().map(row).collect();
+    let out = format!("{}\n{}", explanation.to, aligned(&rows, terminal));
+    let style = if explanation.passes { Style::Good } else { Style::Bad };
+    let verdict = terminal.paint(style, &verdict(explanation));
     match explanation.reason.as_ref().filter(|_| explanation.peers.is_empty()) {
         Some(reason) => out + &format!("=> {verdict}: {reason}\n"),
         None => out + &format!("=> {verdict}\n"),
@@ -111,6 +114,6 @@ mod tests {
             reason: Some("unknown_service".into()),
         };
         let expected = "web.shop.svc.beta.example:80\n  ok  server name  fine\n  NO  exported     no such Service\n=> does not pass: unknown_service\n";
-        assert_eq!(text(&explanation), expected);
+        assert_eq!(text(&explanation, Terminal::PIPE), expected);
     }
 }

@@ -18,9 +18,10 @@ mod copy_filter;
 mod crd;
 mod explain;
 mod keygen;
-mod out;
+pub(crate) mod out;
 mod peer;
 mod run;
+mod source;
 mod status;
 mod table;
 mod target;
@@ -28,8 +29,11 @@ mod ui;
 mod uninstall;
 mod validate;
 
+use crate::terminal::{ColorChoice, Terminal};
+use anyhow::Result;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use fedgate_process::logging::LogFormat;
+use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,6 +41,9 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "fedgate", version, about, max_term_width = 100)]
 pub struct Cli {
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: ColorChoice,
     #[command(subcommand)]
     command: Command,
 }
@@ -58,7 +65,7 @@ enum Command {
     Validate(validate::Validate),
     /// Show a cluster's peers, imports, exports and findings
     #[command(
-        after_help = "Examples:\n  fedgate status --context alpha\n  fedgate status --dir /etc/fedgate\n\nExits with 1 when a peer is not ready or something is in error."
+        after_help = "Examples:\n  fedgate status --context alpha\n  fedgate status --dir /etc/fedgate --watch\n  fedgate status --wait --timeout 10m beta\n\nExits with 1 when a peer is not ready or something is in error."
     )]
     Status(status::StatusCommand),
     /// Check that a Kubernetes cluster has all that fedgate needs, with a hint for each failure
@@ -122,11 +129,39 @@ pub(crate) struct Folder {
 /// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Output {
-    /// For people
+    /// For people; on a terminal it fits the width
     #[default]
     Text,
+    /// For people, with more columns where there are more, and never wrapped
+    Wide,
     /// For programs
     Json,
+    /// For programs
+    Yaml,
+}
+
+impl Output {
+    /// Returns true if programs read it.
+    fn is_document(self) -> bool {
+        matches!(self, Self::Json | Self::Yaml)
+    }
+
+    /// The value as a document, if that is the format.
+    fn of<T: Serialize>(self, value: &T) -> Result<Option<String>> {
+        Ok(match self {
+            Self::Text | Self::Wide => None,
+            Self::Json => Some(serde_json::to_string_pretty(value)? + "\n"),
+            Self::Yaml => Some(serde_saphyr::to_string(value)?),
+        })
+    }
+
+    /// How wide a text may be, and whether it has all columns.
+    fn layout(self, terminal: Terminal) -> (Terminal, bool) {
+        match self {
+            Self::Wide => (terminal.unlimited(), true),
+            _ => (terminal, false),
+        }
+    }
 }
 
 /// How a command ended, for scripts.
@@ -160,14 +195,15 @@ impl Cli {
     /// Runs the command. Exit status 0: all is well; 1: a finding or an error. Wrong use (2) ends
     /// in [`Cli::read`].
     pub fn run(self) -> ExitCode {
+        let terminal = Terminal::of_stdout(self.color);
         let outcome = match self.command {
             Command::Run(command) => command.run(),
             Command::Controller(command) => command.run(),
-            Command::Validate(command) => command.run(),
-            Command::Status(command) => command.run(),
-            Command::Check(command) => command.run(),
-            Command::Explain(command) => command.run(),
-            Command::Table(command) => command.run(),
+            Command::Validate(command) => command.run(terminal),
+            Command::Status(command) => command.run(terminal),
+            Command::Check(command) => command.run(terminal),
+            Command::Explain(command) => command.run(terminal),
+            Command::Table(command) => command.run(terminal),
             Command::Ui(command) => command.run(),
             Command::Peer(command) => command.run(),
             Command::Keygen(command) => command.run(),

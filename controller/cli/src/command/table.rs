@@ -1,6 +1,8 @@
 use super::ask::ask;
 use super::target::{Platform, Target};
 use super::{ExitStatus, Folder, Output};
+use crate::terminal::Terminal;
+use crate::terminal::layout::aligned;
 use anyhow::Result;
 use clap::Args;
 use fedgate_core::{Callers, Export, Hostname, Mode, ServiceName, Table, read_configuration};
@@ -24,7 +26,7 @@ pub(crate) struct TableCommand {
 }
 
 impl TableCommand {
-    pub(super) fn run(self) -> Result<ExitStatus> {
+    pub(super) fn run(self, terminal: Terminal) -> Result<ExitStatus> {
         let table = match &self.file {
             Some(file) => table_of(file)?,
             None => match self.target.platform() {
@@ -35,11 +37,9 @@ impl TableCommand {
         let wanted =
             |service: &ServiceName| self.host.as_ref().is_none_or(|host| *host == service.host);
         let exports: Vec<_> = table.exports().filter(|(service, _)| wanted(service)).collect();
-        match self.output {
-            Output::Json => {
-                println!("{}", serde_json::to_string_pretty(&as_json(&table, &exports))?)
-            }
-            Output::Text => print!("{}", text(&table, &exports)),
+        match self.output.of(&as_json(&table, &exports))? {
+            Some(document) => print!("{document}"),
+            None => print!("{}", text(&table, &exports, self.output.layout(terminal).0)),
         }
         Ok(if exports.is_empty() && self.host.is_some() {
             ExitStatus::Finding
@@ -69,7 +69,7 @@ fn grants(table: &Table, export: Export) -> Vec<String> {
     table.grants(export).into_iter().map(grant).collect()
 }
 
-fn text(table: &Table, exports: &[(ServiceName, Export)]) -> String {
+fn text(table: &Table, exports: &[(ServiceName, Export)], terminal: Terminal) -> String {
     let mut out =
         format!("{}  generation {}, {}\n", table.trust_domain(), table.generation(), table.hash());
     out += &format!("\npeers ({})\n", table.peer_count());
@@ -81,7 +81,8 @@ fn text(table: &Table, exports: &[(ServiceName, Export)]) -> String {
     for (service, export) in exports {
         let grants = grants(table, *export);
         let to = if grants.is_empty() { "nobody".to_owned() } else { grants.join(", ") };
-        out += &format!("  {service}  granted to {to}\n");
+        let row = [service.to_string().into(), format!("granted to {to}").into()];
+        out += &aligned(&[row.into()], terminal);
     }
     out
 }

@@ -1,4 +1,6 @@
 use super::{ExitStatus, Output};
+use crate::terminal::layout::paragraph;
+use crate::terminal::{Style, Terminal};
 use anyhow::Result;
 use clap::Args;
 use fedgate_exchange::exporter::MetadataTls;
@@ -23,16 +25,16 @@ pub(crate) struct Validate {
 }
 
 impl Validate {
-    pub(super) fn run(self) -> Result<ExitStatus> {
+    pub(super) fn run(self, terminal: Terminal) -> Result<ExitStatus> {
         let settings = Settings::read(&self.dir)?;
         let mut findings = findings(&settings)?;
         let (capacity, of_machine) = envoys::validate(&settings)?;
         findings.extend(of_machine);
         // On standard error, for people: the capacity is not a finding.
         capacity.lines().iter().for_each(|line| eprintln!("{line}"));
-        match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
-            Output::Text => print!("{}", text(&findings)),
+        match self.output.of(&findings)? {
+            Some(document) => print!("{document}"),
+            None => print!("{}", text(&findings, self.output.layout(terminal).0)),
         }
         let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
         Ok(if errors { ExitStatus::Finding } else { ExitStatus::Success })
@@ -74,10 +76,22 @@ fn findings(settings: &Settings) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn text(findings: &[Finding]) -> String {
+/// The word of a severity, and how it looks.
+pub(super) fn severity(severity: Severity) -> (&'static str, Style) {
+    match severity {
+        Severity::Error => ("error", Style::Bad),
+        Severity::Warning => ("warning", Style::Warning),
+        Severity::Info => ("info", Style::Faint),
+    }
+}
+
+fn text(findings: &[Finding], terminal: Terminal) -> String {
     let mut out = String::new();
     for finding in findings {
-        out += &format!("{}: {finding}\n", format!("{:?}", finding.severity).to_lowercase());
+        let (word, style) = severity(finding.severity);
+        // A hanging indent would take room from the message.
+        let text = paragraph("", &format!("{word}: {finding}"), Style::Plain, terminal);
+        out += &text.replacen(word, &terminal.paint(style, word), 1);
     }
     let count = |severity, word| {
         counted(findings.iter().filter(|finding| finding.severity == severity).count(), word)

@@ -16,4 +16,5 @@ mod readable;
 mod running;
 mod settings;
 mod sources;
+mod terminal;
 mod trust;

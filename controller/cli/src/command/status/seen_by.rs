@@ -1,11 +1,13 @@
 //! What a peer says it sees of this cluster.
 
+use crate::terminal::Style;
+use crate::terminal::layout::Cell;
 use fedgate_engine::status::PeerStatus;
 use fedgate_federation::document::View;
 use fedgate_federation::federate::FarSide;
 
 /// A row for a peer that says what it sees.
-pub(super) fn row(peer: &PeerStatus) -> Option<Vec<String>> {
+pub(super) fn row(peer: &PeerStatus) -> Option<Vec<Cell>> {
     let side = peer.far_side.as_ref()?;
     let fetched = match &side.view.fetch {
         Some(fetch) => format!("fetch {}", fetch.reason.word()),
@@ -18,7 +20,14 @@ pub(super) fn row(peer: &PeerStatus) -> Option<Vec<String>> {
     let gateways: Vec<_> = side.view.gateways.iter().map(ToString::to_string).collect();
     let gateways = if gateways.is_empty() { "none".to_owned() } else { gateways.join(", ") };
     let state = format!("{}, {}{}", probed, clock(&side.view), mismatches(peer, side));
-    Some(vec![peer.name.clone(), document(side), fetched, format!("gateways {gateways}"), state])
+    let style = if side.mismatches.is_empty() { Style::Plain } else { Style::Warning };
+    Some(vec![
+        peer.name.as_str().into(),
+        document(side).into(),
+        fetched.into(),
+        format!("gateways {gateways}").into(),
+        Cell::new(style, &state),
+    ])
 }
 
 fn document(side: &FarSide) -> String {
