@@ -63,7 +63,9 @@ impl Pty {
         std::thread::spawn(move || {
             let mut piece = [0; 4096];
             while let Ok(read) = reader.read(&mut piece) {
-                let Some(piece) = piece.get(..read).filter(|piece| !piece.is_empty()) else { break };
+                let Some(piece) = piece.get(..read).filter(|piece| !piece.is_empty()) else {
+                    break;
+                };
                 if sender.send(piece.to_vec()).is_err() {
                     break;
                 }

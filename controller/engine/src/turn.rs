@@ -27,10 +27,10 @@ impl PeerStatus {
         if self.ready {
             return Vec::new();
         }
-        let here = self.obstacle.iter().map(|obstacle| Missing {
-            turn: Some(Turn::Ours),
-            what: obstacle.clone(),
-        });
+        let here = self
+            .obstacle
+            .iter()
+            .map(|obstacle| Missing { turn: Some(Turn::Ours), what: obstacle.clone() });
         let failing: Vec<_> = self.conditions.iter().filter(|condition| fails(condition)).collect();
         // The later ones fail, or are unknown, for the same reason.
         let first = failing
@@ -39,10 +39,8 @@ impl PeerStatus {
             .or(failing.first());
         let first = first.map(|condition| Missing { turn: turn(condition), what: what(condition) });
         let far = self.far_side.iter().flat_map(|side| &side.mismatches);
-        let far = far.map(|mismatch| Missing {
-            turn: Some(mismatch.turn),
-            what: mismatch.message.clone(),
-        });
+        let far = far
+            .map(|mismatch| Missing { turn: Some(mismatch.turn), what: mismatch.message.clone() });
         here.chain(first).chain(far).collect()
     }
 }
@@ -69,7 +67,8 @@ fn turn(condition: &Condition) -> Option<Turn> {
     let is = |reason: ExchangeReason| condition.reason == reason.word();
     Some(match condition.kind {
         ConditionType::Accepted => accepted(condition),
-        ConditionType::PublicMetadataExchangeReady | ConditionType::PrivateMetadataExchangeReady => {
+        ConditionType::PublicMetadataExchangeReady
+        | ConditionType::PrivateMetadataExchangeReady => {
             match () {
                 () if is(ExchangeReason::TokenGenerationFailed) => Turn::Ours,
                 () if is(ExchangeReason::InvalidPublicMetadata)
@@ -142,7 +141,11 @@ mod tests {
             (DataplaneConnectionReady, "ConfigurationError", "", Turn::Ours),
         ];
         for (kind, reason, message, expected) in cases {
-            assert_eq!(turn(&condition(kind, reason, message)), Some(expected), "{reason} {message}");
+            assert_eq!(
+                turn(&condition(kind, reason, message)),
+                Some(expected),
+                "{reason} {message}"
+            );
         }
         let unknown = Condition {
             status: ConditionStatus::Unknown,

@@ -79,6 +79,7 @@ pub use filter::{FilterKind, FilterModule};
 pub use identity::{Identity, IdentityError};
 pub use inputs::{AccessLog, Connections, EgressInputs, GatewayInputs};
 pub use ports::{Allocation, PortRequest, allocate};
+pub use resource::metric_name;
 pub use write::{WriteError, Written};
 
 use std::path::Path;

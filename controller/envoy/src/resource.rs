@@ -37,7 +37,7 @@ pub(super) fn socket_address(host: &str, port: u16) -> Value {
 }
 
 /// A name as part of a metric's name, where dots are separators.
-pub(super) fn metric_name(name: &str) -> String {
+pub fn metric_name(name: &str) -> String {
     name.replace('.', "_")
 }
 

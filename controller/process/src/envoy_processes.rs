@@ -3,6 +3,7 @@
 use crate::machine::inotify_instances_of;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -36,6 +37,22 @@ pub fn survey<const N: usize>(bootstraps: [&Path; N]) -> ([Option<RunningEnvoy>;
     let mut scan = Scan::new(bootstraps);
     let held = processes().map(|pid| (scan.inspect(pid), inotify_instances_of(pid)).1).sum();
     (scan.found, held)
+}
+
+/// The admin address of the Envoy that was started with this bootstrap: what it wrote to the file of
+/// its `--admin-address-path`. `None` if it does not run here, or has no such file.
+pub fn admin_address(bootstrap: &Path) -> Option<SocketAddr> {
+    let bootstrap = bootstrap.canonicalize().ok()?;
+    let is_it = |pid: &u32| envoy_of(*pid).is_some_and(|(found, _)| found == bootstrap);
+    let written = |pid: u32| {
+        let folder = PathBuf::from(format!("/proc/{pid}"));
+        let line = fs::read_to_string(folder.join("cmdline")).ok()?;
+        let arguments: Vec<_> = line.split('\0').collect();
+        let file = value_of(&arguments, "--admin-address-path")?;
+        let file = fs::read_link(folder.join("cwd")).unwrap_or_default().join(file);
+        fs::read_to_string(file).ok()?.trim().parse().ok()
+    };
+    processes().filter(is_it).find_map(written)
 }
 
 /// Looks for the Envoys started with these bootstraps, again and again.

@@ -25,4 +25,5 @@ mod renewal;
 mod revocation;
 mod rotation;
 mod secrets;
+mod terminal;
 mod transport;

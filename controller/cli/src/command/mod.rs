@@ -13,18 +13,24 @@ macro_rules! eprintln {
 
 mod ask;
 mod check;
+mod completions;
 mod controller;
 mod copy_filter;
 mod crd;
+mod envoys;
 mod explain;
+mod http;
 mod keygen;
+mod man;
 pub(crate) mod out;
 mod peer;
 mod run;
 mod source;
 mod status;
+mod support_bundle;
 mod table;
 mod target;
+mod top;
 mod ui;
 mod uninstall;
 mod validate;
@@ -101,6 +107,26 @@ enum Command {
         after_help = "Example:\n  fedgate uninstall --context alpha\n\nA controller that runs stops writing; stop it within ten seconds after this has ended, or it begins anew.\nExits with 1 when something could not be deleted."
     )]
     Uninstall(uninstall::Uninstall),
+    /// Show connections, refusals and bytes by peer and service, live
+    #[command(
+        after_help = "Examples:\n  fedgate top --context alpha\n  fedgate top --dir /etc/fedgate --once --output json\n\nThe numbers are what the gateway's Envoys have counted since they started; in files mode also the egress Envoy's. Exits with 1 when one of them does not answer."
+    )]
+    Top(top::Top),
+    /// Collect what a bug report needs into one file, without secrets
+    #[command(
+        after_help = "Examples:\n  fedgate support-bundle --context alpha\n  fedgate support-bundle --dir /etc/fedgate --log /var/log/envoy/gateway.log\n\nIt has names and addresses of your clusters, so look through it before you send it."
+    )]
+    SupportBundle(support_bundle::SupportBundle),
+    /// Print the completions for a shell
+    #[command(
+        after_help = "Examples:\n  source <(fedgate completions bash)\n  fedgate completions zsh > ~/.zfunc/_fedgate\n  fedgate completions fish > ~/.config/fish/completions/fedgate.fish"
+    )]
+    Completions(completions::Completions),
+    /// Write the manual pages into a folder
+    #[command(
+        after_help = "Examples:\n  fedgate man /usr/local/share/man/man1\n  fedgate man pages && man -l pages/fedgate-status.1"
+    )]
+    Man(man::ManPages),
     /// Print a CustomResourceDefinition
     #[command(hide = true)]
     Crd(crd::Crd),
@@ -209,6 +235,10 @@ impl Cli {
             Command::Keygen(command) => command.run(),
             Command::CopyFilter(command) => command.run(),
             Command::Uninstall(command) => command.run(),
+            Command::Top(command) => command.run(terminal),
+            Command::SupportBundle(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
             Command::Crd(command) => command.run(),
         };
         match outcome {

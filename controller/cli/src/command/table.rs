@@ -87,6 +87,11 @@ fn text(table: &Table, exports: &[(ServiceName, Export)], terminal: Terminal) ->
     out
 }
 
+/// The whole table as a document.
+pub(super) fn document(table: &Table) -> Value {
+    as_json(table, &table.exports().collect::<Vec<_>>())
+}
+
 fn as_json(table: &Table, exports: &[(ServiceName, Export)]) -> Value {
     let peers: Vec<_> = table
         .peers()

@@ -47,6 +47,13 @@ pub(super) enum Platform<'a> {
 }
 
 impl Target {
+    /// A folder, for tests.
+    #[cfg(test)]
+    pub(super) fn of_folder(dir: &Path) -> Self {
+        let kubernetes = Kubernetes { kubeconfig: None, context: None, namespace: None };
+        Self { dir: Some(dir.to_owned()), kubernetes }
+    }
+
     /// The cluster that the flags name. `kubectl fedgate` uses a folder only with `--dir`.
     pub(super) fn platform(&self) -> Platform<'_> {
         let here = Path::new(".");

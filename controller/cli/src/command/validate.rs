@@ -1,5 +1,6 @@
 use super::{ExitStatus, Output};
 use crate::terminal::layout::paragraph;
+use crate::terminal::progress::Progress;
 use crate::terminal::{Style, Terminal};
 use anyhow::Result;
 use clap::Args;
@@ -27,7 +28,10 @@ pub(crate) struct Validate {
 impl Validate {
     pub(super) fn run(self, terminal: Terminal) -> Result<ExitStatus> {
         let settings = Settings::read(&self.dir)?;
-        let mut findings = findings(&settings)?;
+        let mut progress = Progress::start();
+        let mut report = |done, all| progress.at("reading manifests", done, Some(all));
+        let mut findings = findings(&settings, &mut report)?;
+        drop(progress);
         let (capacity, of_machine) = envoys::validate(&settings)?;
         findings.extend(of_machine);
         // On standard error, for people: the capacity is not a finding.
@@ -41,11 +45,15 @@ impl Validate {
     }
 }
 
-/// What `federate` would find if it ran on this folder now for the first time.
-fn findings(settings: &Settings) -> Result<Vec<Finding>> {
+/// What `federate` would find if it ran on this folder now for the first time. `report` is told how
+/// many manifests are read, and how many there are.
+pub(super) fn findings(
+    settings: &Settings,
+    report: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Finding>> {
     let local = fedgate_files::local::placeholder(settings)?;
-    let manifests =
-        ManifestSource::without_memory(&settings.manifests, &settings.trust_domain).read();
+    let mut source = ManifestSource::without_memory(&settings.manifests, &settings.trust_domain);
+    let manifests = source.read_reporting(report);
     let federation = federate(&Inputs {
         local: &local,
         objects: &manifests.objects,

@@ -52,7 +52,8 @@ pub(crate) fn block(heading: &str, rows: &[Vec<Cell>], terminal: Terminal) -> St
 pub(crate) fn aligned(rows: &[Vec<Cell>], terminal: Terminal) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let last = columns.saturating_sub(1);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();
     let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
     let before: usize = MARGIN + widths.iter().take(last).map(|width| width + GAP).sum::<usize>();
     let whole = before + widths.get(last).copied().unwrap_or_default();
@@ -124,13 +125,7 @@ fn stacked(row: &[Cell], limit: usize, terminal: Terminal) -> String {
 }
 
 /// Lines below each other, the first one after `line`.
-fn hang(
-    line: String,
-    lines: &[String],
-    style: Style,
-    indent: usize,
-    terminal: Terminal,
-) -> String {
+fn hang(line: String, lines: &[String], style: Style, indent: usize, terminal: Terminal) -> String {
     let mut out = line;
     for (number, text) in lines.iter().enumerate() {
         if number > 0 {
@@ -153,7 +148,9 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
         let space = usize::from(line > 0);
         if line > 0 && line + space + word.width() > width {
             lines.push(String::new());
-        } else if space > 0 && let Some(line) = lines.last_mut() {
+        } else if space > 0
+            && let Some(line) = lines.last_mut()
+        {
             line.push(' ');
         }
         push(&mut lines, word, width);
@@ -163,9 +160,9 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
 
 fn push(lines: &mut Vec<String>, word: &str, width: usize) {
     for letter in word.chars() {
-        let full = lines
-            .last()
-            .is_some_and(|line| !line.is_empty() && line.width() + letter.width().unwrap_or(0) > width);
+        let full = lines.last().is_some_and(|line| {
+            !line.is_empty() && line.width() + letter.width().unwrap_or(0) > width
+        });
         if full {
             lines.push(String::new());
         }
@@ -195,9 +192,12 @@ mod tests {
     }
 
     fn rows() -> Vec<Vec<Cell>> {
-        [["beta", "beta.example", "ready"], ["gamma-2", "gamma.example", "NOT READY: it does not answer"]]
-            .map(|row| row.map(Cell::from).to_vec())
-            .to_vec()
+        [
+            ["beta", "beta.example", "ready"],
+            ["gamma-2", "gamma.example", "NOT READY: it does not answer"],
+        ]
+        .map(|row| row.map(Cell::from).to_vec())
+        .to_vec()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The files platform from outside: settings, the command line, and controllers that pair over real
 //! TLS on loopback.
 
+mod bundle;
 mod cluster;
 mod commands;
 mod credentials;
@@ -15,6 +16,7 @@ mod page;
 mod readable;
 mod running;
 mod settings;
+mod shell;
 mod sources;
 mod terminal;
 mod trust;

@@ -142,14 +142,19 @@ fn wait_says_what_is_missing_and_whose_turn_it_is() {
     assert_eq!(code, Some(1), "{out}");
     assert!(out.starts_with("not ready after 1s:\n"), "{out}");
     // No Envoy runs on either side, and each side knows its part.
-    let line = |text: &str| out.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {out}"));
+    let line = |text: &str| {
+        out.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {out}"))
+    };
     assert!(line("beta's turn").contains("DataplaneConnectionReady ProbeFailed"), "{out}");
     assert!(out.contains("our turn") && out.contains("probe of our gateways fails"), "{out}");
     assert!(error.contains("missing after 1s"), "{error}");
 
     let (code, out, _) = wait(&["delta"]);
     assert_eq!(code, Some(1));
-    assert!(out.contains("peer delta  our turn  there is no IstioFederation of this name"), "{out}");
+    assert!(
+        out.contains("peer delta  our turn  there is no IstioFederation of this name"),
+        "{out}"
+    );
 
     let (code, out, error) = wait(&["beta", "--output", "json"]);
     assert_eq!(code, Some(1));
@@ -184,7 +189,8 @@ fn a_status_fits_the_terminal_and_loses_nothing() {
 
 /// A status in a pipe and on a terminal, with the same words.
 fn same_status(cluster: &Cluster, columns: u16) -> (String, String) {
-    let words = |text: &str| text.split_whitespace().filter(|word| !is_age(word)).collect::<String>();
+    let words =
+        |text: &str| text.split_whitespace().filter(|word| !is_age(word)).collect::<String>();
     let piped = || String::from_utf8(cluster.run(&["status"]).stdout).unwrap();
     for _ in 0..20 {
         let before = piped();
@@ -208,7 +214,10 @@ fn is_age(word: &str) -> bool {
 fn without_codes(text: &str) -> String {
     let mut pieces = text.split("\x1b[");
     let first = pieces.next().unwrap_or_default().to_owned();
-    first + &pieces.map(|piece| piece.split_once('m').map_or(piece, |(_, rest)| rest)).collect::<String>()
+    first
+        + &pieces
+            .map(|piece| piece.split_once('m').map_or(piece, |(_, rest)| rest))
+            .collect::<String>()
 }
 
 #[test]

@@ -87,19 +87,28 @@ impl ManifestSource {
     /// Reads what has changed. It never fails: an unreadable file becomes a finding, and its last
     /// good content stays.
     pub fn read(&mut self) -> Manifests {
-        self.read_but(|_| false)
+        self.read_but(|_| false, &mut |_, _| {})
+    }
+
+    /// As [`Self::read`], and reports after each file how many are read, and how many there are.
+    pub fn read_reporting(&mut self, report: &mut dyn FnMut(usize, usize)) -> Manifests {
+        self.read_but(|_| false, report)
     }
 
     /// As [`Self::read`], but skips files that are being written: those in `open`, and those that
     /// changed a moment ago.
     pub fn read_finished(&mut self, open: &BTreeSet<PathBuf>) -> Manifests {
-        self.read_but(|path| is_unfinished(path, open))
+        self.read_but(|path| is_unfinished(path, open), &mut |_, _| {})
     }
 
-    fn read_but(&mut self, is_unfinished: impl Fn(&Path) -> bool) -> Manifests {
+    fn read_but(
+        &mut self,
+        is_unfinished: impl Fn(&Path) -> bool,
+        report: &mut dyn FnMut(usize, usize),
+    ) -> Manifests {
         let failed = match self.list() {
             Ok(files) => {
-                self.read_files(&files, is_unfinished);
+                self.read_files(&files, is_unfinished, report);
                 None
             }
             Err(message) => Some(self.no_folder(&message)),
@@ -135,9 +144,15 @@ impl ManifestSource {
         Ok(files)
     }
 
-    fn read_files(&mut self, files: &[Entry], is_unfinished: impl Fn(&Path) -> bool) {
+    fn read_files(
+        &mut self,
+        files: &[Entry],
+        is_unfinished: impl Fn(&Path) -> bool,
+        report: &mut dyn FnMut(usize, usize),
+    ) {
         let mut before = std::mem::take(&mut self.files);
-        for entry in files {
+        for (number, entry) in files.iter().enumerate() {
+            report(number, files.len());
             let known = before.remove(&entry.name);
             // At the start, files that have never been read are read at once.
             if (known.is_some() || self.has_read) && is_unfinished(&entry.path) {

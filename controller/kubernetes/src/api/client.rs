@@ -83,7 +83,7 @@ pub(crate) fn over(
 
 /// An error with its causes, in one line; the API server's message if there is one. The client's
 /// errors do not quote credentials.
-pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = || causes(error);
     let no_answer =
         || causes().find_map(|cause| cause.downcast_ref::<NoAnswer>()).map(ToString::to_string);

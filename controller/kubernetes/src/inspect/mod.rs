@@ -5,4 +5,5 @@ pub mod approve;
 pub mod beside;
 pub mod check;
 pub mod snapshot;
+pub mod stats;
 pub mod uninstall;

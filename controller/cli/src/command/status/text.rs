@@ -21,7 +21,12 @@ pub(super) fn text(status: &Status, now: Timestamp, terminal: Terminal, wide: bo
 fn head(status: &Status, terminal: Terminal) -> String {
     let (cluster, table) = (&status.cluster, &status.table);
     let name = &cluster.trust_domain;
-    let title = paragraph("", &format!("{name}  cluster {}", cluster.cluster_uuid), Style::Heading, terminal);
+    let title = paragraph(
+        "",
+        &format!("{name}  cluster {}", cluster.cluster_uuid),
+        Style::Heading,
+        terminal,
+    );
     let outdated =
         if table.outdated { ", OUTDATED: not the one that the objects make" } else { "" };
     let loaded = loaded(table.loaded.as_ref());
@@ -262,7 +267,10 @@ mod tests {
             obstacle: Some("the egress Envoy does not run".to_owned()),
             ..beta(well)
         };
-        assert_eq!(peer(&blocked, NOW).pop().unwrap().text, "NOT READY: the egress Envoy does not run");
+        assert_eq!(
+            peer(&blocked, NOW).pop().unwrap().text,
+            "NOT READY: the egress Envoy does not run"
+        );
     }
     const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
@@ -274,7 +282,9 @@ mod tests {
         let expected = ["0s", "0s", "119s", "2m", "119m", "2h", "47h", "2d"];
         assert_eq!(shown, expected.map(|age| format!(", confirmed {age} ago")));
         let row = |public_confirmed, private_confirmed| {
-            peer(&PeerStatus { public_confirmed, private_confirmed, ..beta(None) }, NOW).remove(2).text
+            peer(&PeerStatus { public_confirmed, private_confirmed, ..beta(None) }, NOW)
+                .remove(2)
+                .text
         };
         let counts = "1 exports to it, 2 imports";
         assert_eq!(row(ago(3), ago(90)), format!("{counts}, confirmed 90s ago"));

@@ -17,9 +17,10 @@ use tokio::time::{Instant, sleep_until};
 
 /// Reads `--timeout`.
 pub(super) fn timeout(text: &str) -> Result<Duration> {
-    let span: SignedDuration = text.parse().ok().with_context(|| {
-        format!("expected a duration such as 90s or 10m, found {text:?}")
-    })?;
+    let span: SignedDuration = text
+        .parse()
+        .ok()
+        .with_context(|| format!("expected a duration such as 90s or 10m, found {text:?}"))?;
     let span = Duration::try_from(span).ok().filter(|span| !span.is_zero());
     span.with_context(|| format!("expected a duration above zero, found {text:?}"))
 }
@@ -46,7 +47,9 @@ pub(super) async fn wait(
     let mut progress = Progress::start();
     loop {
         let (status, missing) = look(source, names, end).await;
-        if missing.is_empty() && let Some(status) = &status {
+        if missing.is_empty()
+            && let Some(status) = &status
+        {
             progress.clear();
             print!("{}", ready(status, names, output, terminal)?);
             return Ok(ExitStatus::Success);
@@ -85,8 +88,7 @@ async fn look(
 }
 
 fn missing(status: &Status, names: &[String]) -> Vec<Missing> {
-    let is_wanted =
-        |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     let unknown = names.iter().filter(|name| !pick::is_known(status, name)).map(|name| Missing {
         name: format!("peer {name}"),
         turn: Some(Turn::Ours.whose(name)),
@@ -100,9 +102,10 @@ fn missing(status: &Status, names: &[String]) -> Vec<Missing> {
         what: format!("{}: {}", loaded.reason, loaded.message),
     });
     // Those who wait for named peers need not mend everything else first.
-    let errors = status.findings.iter().filter(|finding| {
-        names.is_empty() && finding.severity == Severity::Error
-    });
+    let errors = status
+        .findings
+        .iter()
+        .filter(|finding| names.is_empty() && finding.severity == Severity::Error);
     let errors = errors.map(|finding| Missing {
         name: "no error".to_owned(),
         turn: None,
@@ -125,12 +128,7 @@ fn of_peer(peer: &PeerStatus) -> Vec<Missing> {
     vec![Missing { name: format!("peer {}", peer.name), turn: None, what }]
 }
 
-fn ready(
-    status: &Status,
-    names: &[String],
-    output: Output,
-    terminal: Terminal,
-) -> Result<String> {
+fn ready(status: &Status, names: &[String], output: Output, terminal: Terminal) -> Result<String> {
     if output.is_document() {
         return shown(&pick::peers(status.clone(), names)?, output, terminal);
     }
@@ -153,7 +151,9 @@ fn finish(
     output: Output,
     terminal: Terminal,
 ) -> Result<ExitStatus> {
-    if missing.is_empty() && let Some(status) = status {
+    if missing.is_empty()
+        && let Some(status) = status
+    {
         print!("{}", ready(status, names, output, terminal)?);
         return Ok(ExitStatus::Success);
     }

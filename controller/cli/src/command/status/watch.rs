@@ -44,9 +44,16 @@ pub(super) async fn watch(
 
 /// Where it is shown.
 enum View {
-    Screen { screen: Screen, output: Output, terminal: Terminal },
+    Screen {
+        screen: Screen,
+        output: Output,
+        terminal: Terminal,
+    },
     /// A pipe gets what changes. `problem` is the last error, until there is an answer again.
-    Pipe { output: Output, problem: Option<String> },
+    Pipe {
+        output: Output,
+        problem: Option<String>,
+    },
 }
 
 impl View {
@@ -68,15 +75,13 @@ impl View {
             }
             Self::Pipe { output, problem } => {
                 *problem = None;
-                let [before, now] =
-                    [before, now].map(|status| changes::settled(status.clone()));
+                let [before, now] = [before, now].map(|status| changes::settled(status.clone()));
                 if before == now {
                     return Ok(());
                 }
                 if output.is_document() {
                     print!("{}", entry(&now, *output)?);
-                }
-                else {
+                } else {
                     let time = clock();
                     for line in changes::lines(&before, &now, Timestamp::now()) {
                         println!("{time}  {line}");
