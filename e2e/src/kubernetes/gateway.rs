@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -20,6 +20,7 @@ const STATS_PORTS: [u16; 2] = [15090, 15020];
 /// A gateway that answers at its address, and whose Pod reports its table. Stops when dropped.
 pub struct GatewayStub {
     generation: Arc<AtomicU64>,
+    counters: Arc<Mutex<String>>,
     // The tasks are aborted when dropped.
     _tasks: JoinSet<()>,
 }
@@ -36,9 +37,10 @@ impl GatewayStub {
         let identity = cluster.authority().workload(&identity)?;
         let gateway =
             TlsListener::bind_at((addresses.gateway, GATEWAY_PORT).into(), &identity).await?;
+        let counters = Arc::<Mutex<String>>::default();
         let router = Router::new()
             .route("/stats/prometheus", get(shown))
-            .with_state(Arc::clone(&generation));
+            .with_state((Arc::clone(&generation), Arc::clone(&counters)));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let _ = axum::serve(gateway, Router::new()).await;
@@ -51,7 +53,12 @@ impl GatewayStub {
                 let _ = axum::serve(stats, router).await;
             });
         }
-        Ok(Self { generation, _tasks: tasks })
+        Ok(Self { generation, counters, _tasks: tasks })
+    }
+
+    /// From now on, the Pod reports these metrics, too.
+    pub fn counts(&self, metrics: &str) {
+        metrics.clone_into(&mut self.counters.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// From now on, the Pod reports a table of this generation.
@@ -60,10 +67,13 @@ impl GatewayStub {
     }
 }
 
-async fn shown(State(generation): State<Arc<AtomicU64>>) -> String {
+type Metrics = (Arc<AtomicU64>, Arc<Mutex<String>>);
+
+async fn shown(State((generation, counters)): State<Metrics>) -> String {
     let generation = generation.load(Ordering::Relaxed);
+    let counters = counters.lock().unwrap_or_else(PoisonError::into_inner).clone();
     format!(
         "# TYPE fedgate_table_generation gauge\nfedgate_table_generation{{}} {generation}\nfedgate_table_threads{{}} 3\n\
-         envoy_server_concurrency{{}} 2\n"
+         envoy_server_concurrency{{}} 2\n{counters}"
     )
 }

@@ -23,6 +23,7 @@ mod roll;
 mod shipping;
 mod silent;
 mod table;
+mod terminal;
 mod thousand;
 mod trio;
 mod ui;

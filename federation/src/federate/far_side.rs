@@ -86,13 +86,18 @@ impl Mismatch {
         self.turn.whose(peer)
     }
 
+    /// Returns true if it has lasted too long to be normal, so that it is a finding.
+    pub fn is_settled(&self, now: Timestamp) -> bool {
+        self.settled().is_none_or(|settled| now >= settled)
+    }
+
     /// Returns when it becomes a finding.
     fn settled(&self) -> Option<Timestamp> {
         self.since?.checked_add(SETTLING).ok()
     }
 
     fn finding(&self, candidate: &Candidate<'_>, now: Timestamp) -> Option<Finding> {
-        if self.settled().is_some_and(|settled| now < settled) {
+        if !self.is_settled(now) {
             return None;
         }
         let message =

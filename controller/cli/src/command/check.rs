@@ -1,31 +1,57 @@
-use super::target::Kubernetes;
+//! `fedgate check`: of this cluster, or as its peers see it.
+
+mod from_peer;
+
+use super::source::Source;
+use super::status::pick;
+use super::target::Target;
 use super::{ExitStatus, Output};
 use crate::terminal::layout::paragraph;
+use crate::terminal::progress::Progress;
 use crate::terminal::{Style, Terminal, harmless};
 use anyhow::Result;
 use clap::Args;
 use fedgate_kubernetes::inspect::check::{self, Check, Report};
 use fedgate_process::words::counted;
+use jiff::Timestamp;
 use serde_json::json;
+use std::cell::RefCell;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckCommand {
+    /// Show what the peers see of this cluster, and whose turn it is. Works on a folder, too
+    #[arg(long)]
+    from_peer: bool,
+    /// With --from-peer: only these peers [default: all]
+    #[arg(value_name = "PEER", requires = "from_peer")]
+    peers: Vec<String>,
     /// ServiceAccount of the controller, whose permissions are checked
-    #[arg(long, value_name = "NAME", default_value = "fedgate")]
+    #[arg(long, value_name = "NAME", default_value = "fedgate", conflicts_with = "from_peer")]
     service_account: String,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]
-    cluster: Kubernetes,
+    target: Target,
 }
 
 impl CheckCommand {
+    /// # Errors
+    /// For a folder without `--from-peer`: its checks are those of `validate` and `status`.
+    pub(super) fn misuse(&self) -> Result<(), &'static str> {
+        match self.from_peer || !self.target.names_folder() {
+            true => Ok(()),
+            false => Err(
+                "check --dir needs --from-peer; `fedgate validate` and `fedgate status` check a folder",
+            ),
+        }
+    }
+
     pub(super) fn run(self, terminal: Terminal) -> Result<ExitStatus> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let report = runtime.block_on(async {
-            let client = self.cluster.client().await?;
-            anyhow::Ok(check::check(&client, self.cluster.namespace(), &self.service_account).await)
+            let progress = RefCell::new(Progress::start());
+            Progress::during(&progress, "checking", self.report()).await
         })?;
         let failed = report.count(check::CheckOutcome::Failed);
         match self.output.of(&json!({ "ok": failed == 0, "sections": report.sections }))? {
@@ -33,6 +59,17 @@ impl CheckCommand {
             None => print!("{}", text(&report, self.output.layout(terminal).0)),
         }
         Ok(if failed == 0 { ExitStatus::Success } else { ExitStatus::Finding })
+    }
+
+    async fn report(&self) -> Result<Report> {
+        if self.from_peer {
+            let status = Source::of(&self.target).status().await?;
+            let status = pick::peers(status, &self.peers)?;
+            return Ok(from_peer::report(&status, Timestamp::now()));
+        }
+        let cluster = self.target.kubernetes();
+        let client = cluster.client().await?;
+        Ok(check::check(&client, cluster.namespace(), &self.service_account).await)
     }
 }
 

@@ -37,6 +37,7 @@ mod validate;
 
 use crate::terminal::{ColorChoice, Terminal};
 use anyhow::Result;
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use fedgate_process::logging::LogFormat;
 use serde::Serialize;
@@ -76,7 +77,7 @@ enum Command {
     Status(status::StatusCommand),
     /// Check that a Kubernetes cluster has all that fedgate needs, with a hint for each failure
     #[command(
-        after_help = "Example:\n  fedgate check --context alpha\n\nExits with 1 when a line fails. Warnings are worth a look, and leave it at 0."
+        after_help = "Examples:\n  fedgate check --context alpha\n  fedgate check --from-peer --context alpha\n  fedgate check --from-peer beta --dir /etc/fedgate\n\nExits with 1 when a line fails. Warnings are worth a look, and leave it at 0."
     )]
     Check(check::CheckCommand),
     /// Explain step by step why a call passes or not
@@ -211,11 +212,18 @@ fn is_kubectl_plugin() -> bool {
 impl Cli {
     /// Reads the command line. Wrong use ends the program with status 2.
     pub fn read() -> Self {
-        let command = match is_kubectl_plugin() {
+        let mut command = match is_kubectl_plugin() {
             true => Self::command().name(PLUGIN).bin_name("kubectl fedgate"),
             false => Self::command(),
         };
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        let read = Self::from_arg_matches(&command.clone().get_matches());
+        let cli = read.unwrap_or_else(|error| error.exit());
+        if let Command::Check(check) = &cli.command
+            && let Err(misuse) = check.misuse()
+        {
+            command.error(ErrorKind::ArgumentConflict, misuse).exit();
+        }
+        cli
     }
 
     /// Runs the command. Exit status 0: all is well; 1: a finding or an error. Wrong use (2) ends

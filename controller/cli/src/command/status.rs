@@ -1,7 +1,7 @@
 //! `fedgate status`: once, again and again, or until the peers are ready.
 
 mod changes;
-mod pick;
+pub(super) mod pick;
 mod seen_by;
 mod text;
 mod wait;

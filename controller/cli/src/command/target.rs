@@ -54,6 +54,16 @@ impl Target {
         Self { dir: Some(dir.to_owned()), kubernetes }
     }
 
+    /// Returns true if a flag names a folder.
+    pub(super) fn names_folder(&self) -> bool {
+        self.dir.is_some()
+    }
+
+    /// The Kubernetes cluster, for what only that has.
+    pub(super) fn kubernetes(&self) -> &Kubernetes {
+        &self.kubernetes
+    }
+
     /// The cluster that the flags name. `kubectl fedgate` uses a folder only with `--dir`.
     pub(super) fn platform(&self) -> Platform<'_> {
         let here = Path::new(".");

@@ -1,8 +1,10 @@
 use super::ExitStatus;
 use super::target::Kubernetes;
+use crate::terminal::progress::Progress;
 use anyhow::Result;
 use clap::Args;
 use fedgate_kubernetes::inspect::uninstall::{Options, uninstall};
+use std::cell::RefCell;
 
 #[derive(Debug, Args)]
 pub(crate) struct Uninstall {
@@ -37,7 +39,13 @@ impl Uninstall {
                 self.imports_namespace,
                 self.root_namespace,
             );
-            uninstall(&client, &namespaces, options, &mut |step| println!("{step}")).await
+            let progress = RefCell::new(Progress::start());
+            let mut report = |step: String| {
+                progress.borrow_mut().clear();
+                println!("{step}");
+            };
+            let step = uninstall(&client, &namespaces, options, &mut report);
+            Progress::during(&progress, "uninstalling", step).await
         })?;
         match (outcome.deleted, self.dry_run) {
             (0, _) if outcome.left.is_empty() => {

@@ -2,8 +2,10 @@
 //! it.
 
 use crate::command::out;
+use std::cell::RefCell;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// A step that is shorter than this shows nothing.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -24,7 +26,8 @@ impl Progress {
         Self { is_terminal, began: Instant::now(), drawn: None }
     }
 
-    /// A step has come so far. `all` is how much it is, if that is known.
+    /// A step has come so far. `all` is how much it is, if that is known; zero for a step without
+    /// parts.
     pub(crate) fn at(&mut self, doing: &str, done: usize, all: Option<usize>) {
         let is_due = match self.drawn {
             None => self.began.elapsed() >= PATIENCE,
@@ -33,6 +36,33 @@ impl Progress {
         if self.is_terminal && is_due {
             self.drawn = Some(Instant::now());
             out::print_error(format_args!("\r{}\x1b[K", line(doing, done, all)));
+        }
+    }
+
+    /// Waits for a step, and says for how long. Other output of the step clears the line first.
+    pub(crate) async fn during<T>(
+        progress: &RefCell<Self>,
+        doing: &str,
+        step: impl Future<Output = T>,
+    ) -> T {
+        let mut step = std::pin::pin!(step);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut step => {
+                    progress.borrow_mut().clear();
+                    return done;
+                }
+                () = sleep(PAUSE) => progress.borrow_mut().waits(doing),
+            }
+        }
+    }
+
+    fn waits(&mut self, doing: &str) {
+        let seconds = self.began.elapsed().as_secs();
+        match seconds {
+            0 => self.at(&format!("{doing} …"), 0, Some(0)),
+            _ => self.at(&format!("{doing}: {seconds} s"), 0, Some(0)),
         }
     }
 
@@ -55,8 +85,9 @@ fn line(doing: &str, done: usize, all: Option<usize>) -> String {
         Some(all) if all > 0 => {
             format!("{doing}: {done} of {all} ({} %)", done.min(all) * 100 / all)
         }
-        _ if done > 0 => format!("{doing}: {done}"),
-        _ => format!("{doing} …"),
+        Some(_) => doing.to_owned(),
+        None if done > 0 => format!("{doing}: {done}"),
+        None => format!("{doing} …"),
     }
 }
 

@@ -102,3 +102,74 @@ fn clusters_that_see_each_other_stop_compiling() {
     alpha.wait("more probes", |_| (metric(&alpha, PROBES) >= last.1 + 3).then_some(()));
     assert_eq!(both(), last.0);
 }
+
+fn from_peer(cluster: &Cluster) -> (Option<i32>, String, Value) {
+    let text = cluster.run(&["check", "--from-peer"]);
+    let json = cluster.run(&["check", "--from-peer", "beta", "--output", "json"]);
+    let report = serde_json::from_slice(&json.stdout).unwrap_or_default();
+    (json.status.code(), String::from_utf8(text.stdout).unwrap(), report)
+}
+
+fn outcome(report: &Value, name: &str) -> Option<(String, String)> {
+    let checks = report["sections"][0]["checks"].as_array()?;
+    let check = checks.iter().find(|check| check["name"] == name)?;
+    let text = |field: &str| check[field].as_str().unwrap_or_default().to_owned();
+    Some((text("outcome"), text("hint")))
+}
+
+/// A fault that this cluster cannot see: an address that leads nowhere from the peer.
+#[test]
+fn check_from_peer_finds_what_only_the_peer_sees() {
+    let (mut alpha, beta) = pair_with("times: {poll: 1s}");
+    alpha.wait("beta's view", |status| {
+        far_side(status, "beta").filter(|side| side["current"] == true).map(drop)
+    });
+    alpha.wait("beta's probe", |status| mismatch(far_side(status, "beta")?, "probe").map(drop));
+    let (code, text, report) = from_peer(&alpha);
+    // It may still pass: no Envoy has run for two minutes.
+    let (probe, hint) = outcome(&report, "far-probe").unwrap();
+    assert_eq!((code, probe.as_str()), (Some(0), "warning"), "{text}");
+    assert!(hint.starts_with("our turn: check that they run"), "{hint}");
+    for name in ["far-fetch", "far-document", "far-roots", "far-gateways", "far-clock"] {
+        assert_eq!(outcome(&report, name).unwrap().0, "ok", "{name}: {text}");
+    }
+    assert!(
+        text.starts_with(
+            "what beta sees of this cluster\n  ok   it can fetch our document: Succeeded"
+        ),
+        "{text}"
+    );
+
+    // Our gateway moves while beta is down: it has an older document, and it is its turn.
+    let mut beta = beta;
+    beta.stop();
+    let settings = fs::read_to_string(alpha.path("fedgate.yaml")).unwrap();
+    let moved =
+        settings.replace("  filterModule", "  advertise: ['192.0.2.7:15443']\n  filterModule");
+    alpha.put("fedgate.yaml", &moved);
+    alpha.wait("the mismatch", |status| mismatch(far_side(status, "beta")?, "document").map(drop));
+    let (_, text, report) = from_peer(&alpha);
+    let (document, hint) = outcome(&report, "far-document").unwrap();
+    assert_eq!(document, "warning", "{text}");
+    assert!(hint.starts_with("beta's turn: "), "{hint}");
+    alpha.stop();
+}
+
+#[test]
+fn check_from_peer_says_why_a_peer_is_not_heard() {
+    let mut alpha = Cluster::new("alpha");
+    let beta = Cluster::new("beta");
+    alpha.start();
+    let (code, text, _) = from_peer(&alpha);
+    assert!(text.contains("there is no peer yet"), "{text}");
+    assert_eq!(code, Some(1), "a peer that is named must exist");
+    alpha.put_peer(&beta);
+    alpha.wait("the failure", |status| {
+        let conditions = status["peers"][0]["conditions"].as_array()?;
+        conditions.iter().any(|condition| condition["reason"] == "FetchFailed").then_some(())
+    });
+    let (code, text, report) = from_peer(&alpha);
+    let (outcome, hint) = outcome(&report, "far-side").unwrap();
+    assert_eq!((code, outcome.as_str()), (Some(1), "failed"), "{text}");
+    assert!(hint.contains("turn: first it must be heard"), "{hint}");
+}

@@ -12,6 +12,7 @@ mod kernel;
 mod messages;
 mod mistakes;
 mod page;
+mod progress;
 #[path = "../../../../federation/tests/federation/readable.rs"]
 mod readable;
 mod running;

@@ -8,7 +8,7 @@ use fedgate_federation::FindingReason;
 ///
 /// # Errors
 /// If there is no peer of such a name.
-pub(super) fn peers(mut status: Status, names: &[String]) -> Result<Status> {
+pub(in crate::command) fn peers(mut status: Status, names: &[String]) -> Result<Status> {
     if names.is_empty() {
         return Ok(status);
     }
