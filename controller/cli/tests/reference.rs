@@ -71,3 +71,81 @@ fn the_reference_has_every_metric_of_the_controller() {
     let missing: Vec<_> = names.iter().filter(|name| !REFERENCE.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "docs/reference.md does not explain {missing:?}");
 }
+
+#[test]
+fn the_reference_has_every_command_and_its_flags() {
+    let cli = Cli::command();
+    let shown = || cli.get_subcommands().filter(|command| !command.is_hide_set());
+    let row =
+        |name: &str| REFERENCE.lines().any(|line| line.starts_with(&format!("| `fedgate {name}")));
+    let missing: Vec<_> =
+        shown().map(|command| command.get_name()).filter(|name| !row(name)).collect();
+    assert!(missing.is_empty(), "docs/reference.md has no row for {missing:?}");
+    // What an operator's script may use; `run` and `controller` have tables of their own.
+    for name in ["status", "check", "top", "support-bundle"] {
+        let command = cli.find_subcommand(name).unwrap();
+        let flags = command.get_arguments().filter_map(|flag| flag.get_long());
+        let missing: Vec<_> =
+            flags.filter(|flag| !REFERENCE.contains(&format!("--{flag}"))).collect();
+        assert!(missing.is_empty(), "docs/reference.md does not explain {missing:?} of {name}");
+    }
+}
+
+/// The lines of a page that a shell gets: all of a block `sh`, and those of other blocks that begin
+/// with a prompt.
+fn code_lines(page: &str) -> impl Iterator<Item = &str> {
+    let mut block = None;
+    page.lines().filter_map(move |line| {
+        let line = line.trim_start();
+        if let Some(language) = line.strip_prefix("```") {
+            block = match block {
+                None => Some(language),
+                Some(_) => None,
+            };
+            return None;
+        }
+        let is_code = block.is_some_and(|language| language == "sh" || line.starts_with("$ "));
+        is_code.then_some(line)
+    })
+}
+
+/// The calls of fedgate in a line of a shell, as words.
+fn calls(line: &str) -> Vec<Vec<String>> {
+    let line = line.strip_prefix("$ ").unwrap_or(line);
+    let parts = line.split(['|', ';', '&', '>', '<', '(', ')']).map(str::trim);
+    let calls = parts.filter_map(|part| {
+        let part = ["until ", "while ", "if ", "do "]
+            .iter()
+            .fold(part, |part, word| part.strip_prefix(word).unwrap_or(part));
+        let rest =
+            part.strip_prefix("kubectl fedgate ").or_else(|| part.strip_prefix("fedgate "))?;
+        Some(
+            rest.split_whitespace().map(|word| word.trim_matches(['\'', '"']).to_owned()).collect(),
+        )
+    });
+    calls.collect()
+}
+
+#[test]
+fn every_command_line_in_the_docs_is_accepted() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for page in std::fs::read_dir(docs).unwrap() {
+        let page = page.unwrap().path();
+        if page.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&page).unwrap();
+        for call in code_lines(&text).flat_map(calls) {
+            seen += 1;
+            let words = ["fedgate".to_owned()].into_iter().chain(call.clone());
+            if let Err(error) = Cli::command().try_get_matches_from(words)
+                && error.exit_code() != 0
+            {
+                wrong.push(format!("{}: fedgate {}: {error}", page.display(), call.join(" ")));
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -254,3 +254,54 @@ fn documents_and_wide_rows_are_for_scripts() {
     assert!(wide.contains("outbound_.80_._.web.shop.svc.alpha.example"), "{wide}");
     assert!(!out(&["status"]).contains("outbound_"), "the usual text has fewer columns");
 }
+
+/// The commands in the reference's own examples run as they are there, on a folder of this test.
+#[test]
+fn the_commands_of_the_reference_run() {
+    const REFERENCE: &str = include_str!("../../../../docs/reference.md");
+    let (alpha, _beta) = pair();
+    alpha.wait("beta's view of us", |status| status["peers"][0].get("farSide").map(drop));
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join(".zfunc")).unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_fedgate"));
+    let path =
+        format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let blocks = REFERENCE.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines: Vec<_> =
+        blocks.flat_map(str::lines).filter(|line| line.contains("fedgate ")).collect();
+    let mut ran = 0;
+    for line in lines.iter().filter(|line| !line.contains("kubectl") && !line.starts_with("ln ")) {
+        let folder = alpha.folder().display().to_string();
+        let out = home.path().join(format!("{ran}.tar.gz")).display().to_string();
+        let real = line
+            .replace("/var/log/envoy/gateway.log", &format!("{folder}/log"))
+            .replace("/usr/local/share/man/man1", &format!("{}/man1", home.path().display()))
+            .replace("/etc/fedgate", &folder)
+            .replace("report.tar.gz", &out)
+            .replace("10m", "1s");
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", &format!("set -e; {real}")])
+            .env("PATH", &path)
+            .env("HOME", home.path());
+        ran += 1;
+        if line.contains("--watch") {
+            Piped::start(bash).line_with("beta");
+            continue;
+        }
+        let output = bash.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        // No Envoy runs here, so nothing is ready and nothing is counted.
+        let expected = match line {
+            line if line.contains("--wait") => (Some(1), "missing after"),
+            line if line.contains(" top ") => (Some(1), "no Envoy can be asked"),
+            line if line.contains("support-bundle") => (Some(0), "not in it: envoy/gateway"),
+            _ => (Some(0), ""),
+        };
+        assert!(
+            output.status.code() == expected.0 && error.contains(expected.1),
+            "{line}: {error}"
+        );
+        assert!(!expected.1.is_empty() || error.is_empty(), "{line}: {error}");
+    }
+    assert!(ran >= 11, "{lines:?}");
+}
