@@ -1,5 +1,7 @@
 //! Long steps show progress on a terminal, and none in a pipe.
 
+#![expect(clippy::disallowed_methods, reason = "no one reads these files meanwhile")]
+
 use crate::cluster::{Cluster, fedgate, service};
 use std::io::{Read, Write};
 use std::net::TcpListener;
