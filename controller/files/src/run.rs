@@ -4,7 +4,7 @@ pub mod reload;
 
 use crate::admin;
 use crate::envoys::watch::EnvoyWatch;
-use crate::local::{self, Local};
+use crate::local;
 use crate::settings::{self, Gateway, IdentityFiles, Settings};
 use crate::sinks::{self, Deployment};
 use crate::site::Site;
@@ -12,7 +12,7 @@ use crate::state::StateFolder;
 use anyhow::{Context, Result, ensure};
 use fedgate_engine::metrics::Metrics;
 use fedgate_envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
-use fedgate_exchange::exporter::{self, ExporterSettings, ServerTls, Signer};
+use fedgate_exchange::exporter::{self, ExporterSettings, ServerTls};
 use fedgate_exchange::importer::{self, Importer, ImporterSettings};
 use fedgate_exchange::probe::ProbeIdentity;
 use fedgate_exchange::settings::{MetadataEndpoint, MetadataTransport};
@@ -48,11 +48,10 @@ pub async fn run(dir: &Path) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let probed_with = ProbeIdentity::default();
     let (updates, mut learned) = mpsc::channel(LEARNED);
-    let mut importer =
-        Importer::new(importer_settings(&settings, &local, &metrics, probed_with.clone()), updates);
-    let signer = Signer::new(local.key.clone());
     let mut site = Site::new(settings, local, state, deployment)?;
-    let mut servers = serve(&mut site, (reload.tls(), signer), &metrics, &stopped).await?;
+    let mut importer =
+        Importer::new(importer_settings(&site, &metrics, probed_with.clone()), updates);
+    let mut servers = serve(&mut site, reload.tls(), &metrics, &stopped).await?;
 
     let mut envoys = EnvoyWatch::start(site.envoy_files());
     let mut signals = Signals::new()?;
@@ -179,6 +178,7 @@ fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
         private_key,
         roots,
     ];
+    paths.extend(settings.other_key_file.clone());
     if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport {
         paths.extend([certificate.clone(), key.clone()]);
     }
@@ -188,7 +188,7 @@ fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
 /// Starts the exporter and the admin address.
 async fn serve(
     site: &mut Site,
-    (tls, signer): (Option<Arc<ServerTls>>, Signer),
+    tls: Option<Arc<ServerTls>>,
     metrics: &Metrics,
     stopped: &watch::Receiver<bool>,
 ) -> Result<Tasks> {
@@ -197,7 +197,7 @@ async fn serve(
     // The transport became `tls`.
     let MetadataEndpoint { listen: address, path, transport: _ } = settings.metadata.clone();
     let listener = listen("metadata.listen", address).await?;
-    let exporter = ExporterSettings::new(path, tls, metrics.exporter.clone(), signer);
+    let exporter = ExporterSettings::new(path, tls, metrics.exporter.clone(), site.keyring());
     let serve = exporter::serve(listener, exporter, site.published(), stop_signal(stopped));
     servers.spawn("the metadata endpoint", serve);
     let listener = listen("admin.listen", settings.admin.listen).await?;
@@ -208,15 +208,13 @@ async fn serve(
 }
 
 fn importer_settings(
-    settings: &Settings,
-    local: &Local,
+    site: &Site,
     metrics: &Metrics,
     certificate: ProbeIdentity,
 ) -> ImporterSettings {
-    let identity = importer::Identity {
-        cluster_uuid: local.cluster.cluster_uuid.clone(),
-        key: local.key.clone(),
-    };
+    let settings = &site.settings;
+    let identity =
+        importer::Identity { cluster_uuid: site.cluster_uuid(), keyring: site.keyring() };
     let metrics = metrics.importer.clone();
     ImporterSettings::new(settings.times, identity, certificate, metrics, &settings.peers)
 }

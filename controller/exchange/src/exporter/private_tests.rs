@@ -6,8 +6,7 @@ use super::{
     server_tests::{TestServer, documents},
 };
 use crate::{
-    importer::Identity,
-    loopback::{TestCa, TestClock, identity},
+    loopback::{OneKey, TestCa, TestClock, identity},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fedgate_federation::token::{TokenSource, sign};
@@ -20,9 +19,9 @@ const PATH: &str = "/metadata/private/federation.json";
 struct Scene {
     server: TestServer,
     clock: TestClock,
-    ours: Identity,
-    beta: Identity,
-    gamma: Identity,
+    ours: OneKey,
+    beta: OneKey,
+    gamma: OneKey,
     tokens: TokenSource,
 }
 
@@ -62,7 +61,7 @@ impl Scene {
     }
 
     /// A token for us that nobody has used yet.
-    fn fresh(&mut self, of: &Identity) -> String {
+    fn fresh(&mut self, of: &OneKey) -> String {
         self.tokens
             .issue(&of.key, &of.cluster_uuid, &self.ours.cluster_uuid, self.clock.now())
             .unwrap()
@@ -93,7 +92,7 @@ impl Scene {
     }
 }
 
-pub(super) fn published(ours: &Identity, peers: &[(&Identity, &'static str)]) -> Published {
+pub(super) fn published(ours: &OneKey, peers: &[(&OneKey, &'static str)]) -> Published {
     let mut access = Access::new(ours.cluster_uuid.clone(), ours.key.public());
     for (peer, document) in peers {
         access.allow(peer.cluster_uuid.clone(), peer.key.public(), Document::new(*document));
@@ -142,7 +141,7 @@ async fn all_refusals_look_the_same() {
         (scene.ours.clone(), scene.beta.clone(), scene.gamma.clone(), identity());
     let scene_now = scene.clock.now();
     let at = |seconds| scene_now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
-    let token = |key: &Identity, subject: &Identity, audience: &Identity, at| {
+    let token = |key: &OneKey, subject: &OneKey, audience: &OneKey, at| {
         sign(&key.key, &subject.cluster_uuid, &audience.cluster_uuid, at).unwrap()
     };
     let good = scene.beta();

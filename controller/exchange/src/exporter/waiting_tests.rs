@@ -6,8 +6,7 @@ use super::{
     server_tests::{TestServer, documents},
 };
 use crate::{
-    importer::Identity,
-    loopback::{TestCa, TestClock, identity},
+    loopback::{OneKey, TestCa, TestClock, identity},
 };
 use fedgate_federation::token::TokenSource;
 use fedgate_process::clock::Clock;
@@ -29,8 +28,8 @@ const LONG: u64 = 50;
 struct Scene {
     server: TestServer,
     clock: TestClock,
-    ours: Identity,
-    peers: Vec<Identity>,
+    ours: OneKey,
+    peers: Vec<OneKey>,
     tokens: Vec<TokenSource>,
 }
 
@@ -81,7 +80,7 @@ impl Scene {
     }
 }
 
-fn published(ours: &Identity, peers: &[Identity], text: &'static str) -> Published {
+fn published(ours: &OneKey, peers: &[OneKey], text: &'static str) -> Published {
     let documents: Vec<_> = peers.iter().map(|peer| (peer, text)).collect();
     private_tests::published(ours, &documents)
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::lookup::{LookUps, look_up_now};
 use fedgate_federation::{
     document::{ClusterUuid, PRIVATE_PATH, PUBLIC_PATH},
+    key::PublicKey,
     knowledge::{
         Absorbed, Blame, Delivery, DocumentKind, ExchangeReason, LookupOutcome, PeerKnowledge,
         ProbeResult,
@@ -37,12 +38,20 @@ pub(super) struct Poller {
     pub(super) decision: Option<bool>,
     /// How to connect to the peer's endpoint, from the last round.
     pub(super) connector: Option<Connector>,
+    /// Whether tokens are signed with the other key, because the peer refuses the current one.
+    pub(super) by_other_key: bool,
     /// Whether the last answer said that the peer can wait.
     pub(super) waits: bool,
     /// The open connection, while the peer can wait.
     pub(super) client: Option<Client>,
     pub(super) patience: Patience,
     pub(super) pace: Pace,
+}
+
+/// A token, and the key that signed it.
+pub(super) struct Token {
+    pub(super) text: String,
+    pub(super) key: PublicKey,
 }
 
 impl Poller {
@@ -183,9 +192,27 @@ impl Poller {
     }
 
     /// Issues the next token for the peer with this UUID.
-    pub(super) fn issue_token(&mut self, audience: &ClusterUuid) -> Result<String, SigningFailed> {
+    pub(super) fn issue_token(&mut self, audience: &ClusterUuid) -> Result<Token, SigningFailed> {
         let (identity, now) = (&self.settings.identity, self.settings.clock.now());
-        self.tokens.issue(&identity.key, &identity.cluster_uuid, audience, now)
+        let keys = identity.keyring.keys().ok_or(SigningFailed)?;
+        let other = keys.other.as_ref().filter(|_| self.by_other_key);
+        let key = other.unwrap_or(&keys.current);
+        let text = self.tokens.issue(key, &identity.cluster_uuid, audience, now)?;
+        Ok(Token { text, key: key.public() })
+    }
+
+    /// Records by which key the peer has accepted a token.
+    pub(super) fn accepted(&mut self, token: &PublicKey) {
+        self.knowledge.record_accepted_key(token);
+    }
+
+    /// During a rotation of our keys, a peer may know only the other one: it has not read our
+    /// public document since the switch, or holds the new key. Returns true if it can be asked with
+    /// that one.
+    fn try_other_key(&mut self) -> bool {
+        let keys = self.settings.identity.keyring.keys();
+        let has_other = keys.is_some_and(|keys| keys.other.is_some());
+        !std::mem::replace(&mut self.by_other_key, true) && has_other
     }
 
     async fn fetch_private(&mut self, client: &Client) -> RoundOutcome {
@@ -216,7 +243,22 @@ impl Poller {
                 return RoundOutcome::NoToken;
             }
         }
-        let token = match self.issue_token(&audience) {
+        self.by_other_key = false;
+        loop {
+            let ended = self.fetch_private_with(client, &audience).await;
+            if ended != RoundOutcome::Pairing || !self.try_other_key() {
+                return ended;
+            }
+        }
+    }
+
+    async fn fetch_private_with(
+        &mut self,
+        client: &Client,
+        audience: &ClusterUuid,
+    ) -> RoundOutcome {
+        let kind = DocumentKind::Private;
+        let token = match self.issue_token(audience) {
             Ok(token) => token,
             Err(error) => {
                 self.failed(kind, ExchangeReason::TokenGenerationFailed, &error.to_string());
@@ -225,7 +267,7 @@ impl Poller {
         };
         let get_private = Get {
             url: self.peer.endpoint.document(PRIVATE_PATH),
-            bearer: Some(&token),
+            bearer: Some(&token.text),
             known: self.knowledge.etag(kind),
             limit: self.settings.documents.body_bytes,
             wait: Some(Duration::ZERO),
@@ -234,10 +276,13 @@ impl Poller {
         self.waits = fetched.waits;
         self.client = fetched.can_go_on().then(|| client.clone());
         match self.read_clock(fetched) {
-            Ok(answer) => match self.take(kind, answer).await {
-                true => RoundOutcome::Succeeded,
-                false => RoundOutcome::Failed,
-            },
+            Ok(answer) => {
+                self.accepted(&token.key);
+                match self.take(kind, answer).await {
+                    true => RoundOutcome::Succeeded,
+                    false => RoundOutcome::Failed,
+                }
+            }
             Err(FetchFailure::Status(refused)) if refused.status == UNAUTHORIZED => {
                 self.failed(kind, ExchangeReason::NonOkResponse, &self.unauthorized());
                 RoundOutcome::Pairing

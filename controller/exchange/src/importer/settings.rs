@@ -3,6 +3,7 @@
 use super::{Metrics, SystemRoots};
 use crate::{
     exporter,
+    keyring::Keyring,
     lookup::LookUpSettings,
     probe::{ProbeIdentity, ProbeSettings},
     proxy::{Proxies, ProxySettings},
@@ -10,7 +11,6 @@ use crate::{
 };
 use fedgate_federation::{
     document::{ClusterUuid, Limits},
-    key::SigningKey,
     knowledge::Times,
 };
 use fedgate_process::clock::{Clock, SystemClock};
@@ -82,8 +82,8 @@ impl ImporterSettings {
 pub struct Identity {
     /// Its UUID.
     pub cluster_uuid: ClusterUuid,
-    /// The key that signs its tokens.
-    pub key: SigningKey,
+    /// The keys that its tokens are signed with.
+    pub keyring: Keyring,
 }
 
 /// How much a peer may use of the importer.

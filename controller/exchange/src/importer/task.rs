@@ -54,6 +54,7 @@ impl PeerTask {
             decisions: DecisionWatch(self.decisions.subscribe()),
             decision: None,
             connector: None,
+            by_other_key: false,
             waits: false,
             client: None,
             patience: Patience::new(&shared.settings.times),

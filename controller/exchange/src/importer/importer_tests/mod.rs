@@ -6,7 +6,7 @@ mod rounds;
 mod waiting;
 
 use super::{
-    FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots,
+    FetchLimits, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots,
     token_decision::{TokenDecision, TokenDecisions},
 };
 use crate::supervision::TaskLabels;
@@ -16,7 +16,7 @@ use crate::{
         Transport, server_tests::TestServer,
     },
     lookup::LookUpSettings,
-    loopback::{Server, TestCa, TestClock, identity},
+    loopback::{OneKey, Server, TestCa, TestClock, identity},
     probe::ProbeSettings,
     proxy::Proxies,
 };
@@ -57,7 +57,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 struct Scene {
     importer: Importer,
     updates: mpsc::Receiver<PeerUpdate>,
-    identity: Identity,
+    identity: OneKey,
     ca: TestCa,
     clock: TestClock,
     decisions: TokenDecisions,
@@ -79,7 +79,7 @@ impl Scene {
             lookup: LookUpSettings::default(),
             documents: Limits::default(),
             times: Times::default(),
-            identity: identity.clone(),
+            identity: identity.clone().into(),
             metrics: metrics.clone(),
             proxies: Proxies::none(),
             roots: SystemRoots::only([]).unwrap(),
@@ -164,7 +164,7 @@ fn reasons(update: &PeerUpdate) -> (ExchangeReason, ExchangeReason) {
 /// A cluster that is asked.
 struct TestCluster {
     name: &'static str,
-    identity: Identity,
+    identity: OneKey,
     root: TestCa,
     services: Vec<&'static str>,
 }
@@ -198,11 +198,11 @@ impl TestCluster {
         }
     }
 
-    fn published(&self, reader: Option<&Identity>) -> Published {
+    fn published(&self, reader: Option<&OneKey>) -> Published {
         self.publishing(reader, &self.private())
     }
 
-    fn publishing(&self, reader: Option<&Identity>, private: &PrivateDocument) -> Published {
+    fn publishing(&self, reader: Option<&OneKey>, private: &PrivateDocument) -> Published {
         let mut access =
             Access::new(self.identity.cluster_uuid.clone(), self.identity.key.public());
         if let Some(reader) = reader {

@@ -19,6 +19,7 @@ impl TestCluster {
             gateway_identities: Vec::new(),
             passthrough_hosts: Vec::new(),
             applied_roots: None,
+            applied_keys: None,
             public_tag: Some(tag),
             stale_after_seconds: None,
             view: None,

@@ -1,14 +1,34 @@
+mod rotation;
+
 use super::target::Kubernetes;
 use super::{ExitStatus, Output};
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 use fedgate_kubernetes::inspect::check::{self, Check, Report};
 use fedgate_process::words::counted;
 use serde_json::json;
 use std::io::IsTerminal;
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct CheckCommand {
+    #[command(subcommand)]
+    subject: Option<Subject>,
+    #[command(flatten)]
+    whole: WholeCluster,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
+    /// Show which peer holds which of our roots and keys, and so what may be done next in a rotation
+    #[command(
+        after_help = "Examples:\n  fedgate check rotation --dir /etc/fedgate\n  fedgate check rotation --context alpha\n\nExits with 1 while a peer lacks a root or key of ours."
+    )]
+    Rotation(rotation::RotationCommand),
+}
+
+#[derive(Debug, Args)]
+struct WholeCluster {
     /// ServiceAccount of the controller, whose permissions are checked
     #[arg(long, value_name = "NAME", default_value = "fedgate")]
     service_account: String,
@@ -21,6 +41,15 @@ pub(crate) struct CheckCommand {
 
 impl CheckCommand {
     pub(super) fn run(self) -> Result<ExitStatus> {
+        match self.subject {
+            Some(Subject::Rotation(rotation)) => rotation.run(),
+            None => self.whole.run(),
+        }
+    }
+}
+
+impl WholeCluster {
+    fn run(self) -> Result<ExitStatus> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let report = runtime.block_on(async {
             let client = self.cluster.client().await?;
