@@ -139,7 +139,10 @@ fn knowledge(
         cluster_uuid: uuid(number),
         authn_key: key(number),
         roots: vec![root.clone()],
-        extension: Some(PublicExtension { trust_domain: peer.trust_domain.clone(), other_key: None }),
+        extension: Some(PublicExtension {
+            trust_domain: peer.trust_domain.clone(),
+            other_key: None,
+        }),
     };
     let domain = peer.trust_domain.as_str();
     let mut offered: Vec<_> =

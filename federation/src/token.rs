@@ -227,8 +227,7 @@ pub fn verify<K: Into<PublicKeys>>(
     check_header(header)?;
     let claims = read_claims(payload)?;
     let subject = check_purpose(&claims, audience)?;
-    let PublicKeys { current, other } =
-        keys_of(&subject).ok_or(TokenError::UnknownSubject)?.into();
+    let PublicKeys { current, other } = keys_of(&subject).ok_or(TokenError::UnknownSubject)?.into();
     let signed_by = |key: &PublicKey| {
         let (message, algorithm) = (message.as_bytes(), Algorithm::EdDSA);
         jsonwebtoken::crypto::verify(signature, message, &key.decoding_key(), algorithm)

@@ -75,13 +75,18 @@ pub(crate) fn read_other(
             .with_source(Some(path.display().to_string()));
         Finding::error(FindingReason::InvalidKey, cluster, OTHER_KEY_FILE, message)
     };
-    let remedy = "put the other key there, or remove otherKeyFile from fedgate.yaml if there is none";
+    let remedy =
+        "put the other key there, or remove otherKeyFile from fedgate.yaml if there is none";
     let pem = match read(path) {
         Ok(Some(pem)) => pem,
-        Ok(None) => return Err(invalid(format!("expected a private key in PEM, found no file; {remedy}"))),
+        Ok(None) => {
+            return Err(invalid(format!("expected a private key in PEM, found no file; {remedy}")));
+        }
         Err(error) => {
             let why = words::io(&error);
-            return Err(invalid(format!("expected a private key in PEM, which cannot be read: {why}; {remedy}")));
+            return Err(invalid(format!(
+                "expected a private key in PEM, which cannot be read: {why}; {remedy}"
+            )));
         }
     };
     let key = SigningKey::from_pem(&pem).map_err(|_| {
@@ -89,7 +94,9 @@ pub(crate) fn read_other(
         invalid(format!("expected one Ed25519 private key in PEM, found {found}; {remedy}"))
     })?;
     match key == *current {
-        true => Err(invalid(format!("expected another key than that in keyFile, found the same; {remedy}"))),
+        true => Err(invalid(format!(
+            "expected another key than that in keyFile, found the same; {remedy}"
+        ))),
         false => Ok(Some(key)),
     }
 }

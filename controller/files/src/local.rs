@@ -66,8 +66,13 @@ pub fn placeholder(settings: &Settings) -> Result<LocalCluster> {
     // If the leaf cannot be read, the findings about the credentials say why.
     let identities = identities(&settings.identity.certificate_chain).unwrap_or_default();
     let key = new_key()?;
-    let mut cluster =
-        cluster(settings, uuid, key.public().into(), found.as_deref().unwrap_or_default(), identities);
+    let mut cluster = cluster(
+        settings,
+        uuid,
+        key.public().into(),
+        found.as_deref().unwrap_or_default(),
+        identities,
+    );
     if let Err(why) = found {
         credentials::without_roots(settings, &mut cluster.credentials, &why);
     }

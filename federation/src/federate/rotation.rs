@@ -195,12 +195,7 @@ impl Signing {
     }
 }
 
-fn sign_with_root(
-    root: &Root,
-    signs: Option<bool>,
-    peers: &Holders,
-    now: Timestamp,
-) -> Advice {
+fn sign_with_root(root: &Root, signs: Option<bool>, peers: &Holders, now: Timestamp) -> Advice {
     if root.is_expired(now) {
         return Advice::no("it has expired");
     }
@@ -233,7 +228,9 @@ fn remove_root(
     match signing.uses(root) {
         _ if count < 2 => return Advice::no("it is the only one"),
         Some(true) => {
-            return Advice::no("a certificate that our gateway shows leads to it: reissue that first");
+            return Advice::no(
+                "a certificate that our gateway shows leads to it: reissue that first",
+            );
         }
         None => {
             return Advice::no(

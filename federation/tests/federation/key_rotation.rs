@@ -49,9 +49,9 @@ impl Reader {
     /// Whether alpha accepts a token of beta that this key has signed.
     fn accepts_token_by(&self, seed: u8) -> bool {
         let members = self.0.federate().members;
-        members.values().any(|member| {
-            member.peer == name("beta") && member.keys.contains(&key(seed).public())
-        })
+        members
+            .values()
+            .any(|member| member.peer == name("beta") && member.keys.contains(&key(seed).public()))
     }
 }
 
@@ -196,7 +196,10 @@ fn a_second_key_that_cannot_be_read_is_left_out() {
         document["fedgate"]["otherKey"] = bad;
         let parsed = parse(&document);
         assert_eq!(parsed.document.keys(), slots((OLD, None)));
-        assert_eq!(the(&parsed.findings, Reason::InvalidExtension).field.as_deref(), Some("fedgate.otherKey"));
+        assert_eq!(
+            the(&parsed.findings, Reason::InvalidExtension).field.as_deref(),
+            Some("fedgate.otherKey")
+        );
     }
     for same in [json!(null), json!(key(OLD).public().to_pem())] {
         let mut document = json.clone();
@@ -227,7 +230,12 @@ enum Event {
     Read,
     /// Someone without a key of beta's answers: with these keys, signed by a key of their own, or
     /// not at all.
-    Attack { current: usize, other: Option<usize>, signed: bool, new_root: bool },
+    Attack {
+        current: usize,
+        other: Option<usize>,
+        signed: bool,
+        new_root: bool,
+    },
     Restart,
 }
 

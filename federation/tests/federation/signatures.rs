@@ -87,7 +87,12 @@ impl Reader {
         self.0.knowledge[&name("beta")].private.as_ref().unwrap().document.clone()
     }
 
-    pub(crate) fn deliver(&mut self, document: &PublicDocument, delivery: Delivery, now: i64) -> Absorbed {
+    pub(crate) fn deliver(
+        &mut self,
+        document: &PublicDocument,
+        delivery: Delivery,
+        now: i64,
+    ) -> Absorbed {
         let peer = self.peer();
         self.0.now = at(now);
         let limits = Limits::default();
@@ -95,19 +100,35 @@ impl Reader {
     }
 
     /// A public document, signed with the key of this seed.
-    pub(crate) fn public(&mut self, document: &PublicDocument, seed: u8, sequence: u64, now: i64) -> Absorbed {
+    pub(crate) fn public(
+        &mut self,
+        document: &PublicDocument,
+        seed: u8,
+        sequence: u64,
+        now: i64,
+    ) -> Absorbed {
         let signed = header(&key(seed), &of_public(document, sequence), at(now));
         self.deliver(document, delivery(&signed), now)
     }
 
-    pub(crate) fn private(&mut self, document: &PrivateDocument, delivery: Delivery, now: i64) -> Absorbed {
+    pub(crate) fn private(
+        &mut self,
+        document: &PrivateDocument,
+        delivery: Delivery,
+        now: i64,
+    ) -> Absorbed {
         let peer = self.peer();
         self.0.now = at(now);
         let (body, limits) = (document.to_json(), Limits::default());
         self.0.known("beta").absorb_private(&peer, &body, delivery, &limits, &TIMES, at(now))
     }
 
-    pub(crate) fn not_modified(&mut self, kind: DocumentKind, delivery: &Delivery, now: i64) -> Absorbed {
+    pub(crate) fn not_modified(
+        &mut self,
+        kind: DocumentKind,
+        delivery: &Delivery,
+        now: i64,
+    ) -> Absorbed {
         let peer = self.peer();
         self.0.now = at(now);
         self.0.known("beta").absorb_not_modified(&peer, kind, delivery, at(now))

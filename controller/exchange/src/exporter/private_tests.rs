@@ -5,9 +5,7 @@ use super::{
     Access, Document, Limits, Published, TokenLabels, Transport,
     server_tests::{TestServer, documents},
 };
-use crate::{
-    loopback::{OneKey, TestCa, TestClock, identity},
-};
+use crate::loopback::{OneKey, TestCa, TestClock, identity};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fedgate_federation::token::{TokenSource, sign};
 use fedgate_process::clock::Clock;

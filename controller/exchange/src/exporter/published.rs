@@ -85,12 +85,7 @@ impl Access {
     }
 
     /// Lets the cluster that signs its tokens with one of `keys` read `document`.
-    pub fn allow(
-        &mut self,
-        cluster: ClusterUuid,
-        keys: impl Into<PublicKeys>,
-        document: Document,
-    ) {
+    pub fn allow(&mut self, cluster: ClusterUuid, keys: impl Into<PublicKeys>, document: Document) {
         self.peers.insert(cluster, PeerAccess { keys: keys.into(), document });
     }
 

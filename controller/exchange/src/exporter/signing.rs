@@ -2,8 +2,8 @@
 //! change costs one signature for each peer that asks, when it asks. While there are two keys, both
 //! sign, so that a reader who knows either of them believes the document.
 
-use axum::http::HeaderValue;
 use crate::keyring::Keyring;
+use axum::http::HeaderValue;
 use fedgate_federation::{
     key::{PublicKeys, SigningKeys},
     signature::{LIFETIME, Statement, sign},

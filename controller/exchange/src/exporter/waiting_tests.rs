@@ -5,9 +5,7 @@ use super::{
     Document, Limits, Published, Transport, private_tests,
     server_tests::{TestServer, documents},
 };
-use crate::{
-    loopback::{OneKey, TestCa, TestClock, identity},
-};
+use crate::loopback::{OneKey, TestCa, TestClock, identity};
 use fedgate_federation::token::TokenSource;
 use fedgate_process::clock::Clock;
 use std::{

@@ -2,8 +2,7 @@
 //! them.
 
 use super::{
-    FetchLimits, Importer, ImporterSettings, Metrics, PeerUpdate, ProbeLabels,
-    SystemRoots,
+    FetchLimits, Importer, ImporterSettings, Metrics, PeerUpdate, ProbeLabels, SystemRoots,
 };
 use crate::{
     exporter::{

@@ -188,10 +188,11 @@ impl Site {
             let message = format!("{error:#}; {STAYS}");
             Finding::error(FindingReason::Unreadable, cluster.clone(), field, message)
         };
-        let Local { cluster: mut new, keys, other_key } = match local::read(&self.settings, &self.state) {
-            Ok(local) => local,
-            Err(error) => return vec![unreadable("", error)],
-        };
+        let Local { cluster: mut new, keys, other_key } =
+            match local::read(&self.settings, &self.state) {
+                Ok(local) => local,
+                Err(error) => return vec![unreadable("", error)],
+            };
         let mut findings = Vec::new();
         // Envoy keeps the last good pair, so peers must go on expecting the identity in it.
         match sinks::identity(&self.settings) {
