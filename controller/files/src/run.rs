@@ -42,7 +42,8 @@ pub async fn run(dir: &Path) -> Result<()> {
     let local = local::read(&settings, &state)?;
     let deployment = deployment(&settings)?;
     let mut reload = Reload::new(dir, &settings)?;
-    let mut changes = file_watch::watch(&watched(dir, &settings))?;
+    let mut paths = watched(dir, &settings);
+    let mut changes = file_watch::watch(&paths)?;
     let metrics = Metrics::default();
 
     let (stop, stopped) = watch::channel(false);
@@ -87,6 +88,7 @@ pub async fn run(dir: &Path) -> Result<()> {
             ended = servers.ended() => break Err(ended),
             () = changes.next() => {
                 reload_all(&mut reload, &mut site, &mut changes);
+                watch_again(dir, &site.settings, &mut paths, &mut changes);
                 site.show_identity(&probed_with);
                 schedule.changed();
             }
@@ -106,6 +108,24 @@ pub async fn run(dir: &Path) -> Result<()> {
     site.save_all();
     stop_all(&stop, servers, &ended).await;
     ended
+}
+
+/// Watches the files that the settings name now, if these are others: a rotation names other keys.
+/// What has changed meanwhile is read soon.
+fn watch_again(dir: &Path, settings: &Settings, paths: &mut Vec<PathBuf>, changes: &mut Changes) {
+    let wanted = watched(dir, settings);
+    if *paths == wanted {
+        return;
+    }
+    match file_watch::watch(&wanted) {
+        Ok(watching) => {
+            (*paths, *changes) = (wanted, watching);
+            changes.again_in(UNFINISHED);
+        }
+        Err(error) => {
+            tracing::error!("the files that fedgate.yaml names now are not watched: {error:#}")
+        }
+    }
 }
 
 /// Reads all files. Schedules another look if some are still being written.

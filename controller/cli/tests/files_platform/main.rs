@@ -12,6 +12,7 @@ mod messages;
 mod mistakes;
 #[path = "../../../../federation/tests/federation/readable.rs"]
 mod readable;
+mod rotation;
 mod running;
 mod settings;
 mod sources;
