@@ -22,5 +22,6 @@ mod quick_start;
 mod renewal;
 mod revocation;
 mod rotation;
+mod rotation_guide;
 mod secrets;
 mod transport;

@@ -268,7 +268,7 @@ fn remove_root(
             Verdict::Unknown,
             "our gateway does not use it any more, but certificates of workloads cannot be seen from here: wait until those from before the switch have been renewed (24 hours by default)",
         ),
-        None => Advice::new(Verdict::Yes, "nothing here uses it any more"),
+        None => Advice::new(Verdict::Yes, "no certificate that our gateway shows leads to it"),
     }
 }
 
