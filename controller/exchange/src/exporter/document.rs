@@ -64,7 +64,7 @@ impl Document {
     }
 
     /// The same document, to be signed. `audience` is the only reader that it is for.
-    pub(super) fn issued_by(
+    pub(crate) fn issued_by(
         self,
         issuer: &ClusterUuid,
         kind: DocumentKind,

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::loopback::{OneKey, TestCa, TestClock, identity};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use fedgate_federation::key::PublicKeys;
 use fedgate_federation::token::{TokenSource, sign};
 use fedgate_process::clock::Clock;
 use std::sync::Arc;
@@ -312,4 +313,21 @@ async fn a_request_of_dkp_over_tls_is_answered() {
         (response.status().as_u16(), response.text().await.unwrap().as_str()),
         (200, "for beta")
     );
+}
+
+#[tokio::test]
+async fn a_token_by_either_of_a_peers_keys_is_good() {
+    let mut scene = Scene::new().await;
+    let (other, third) = (identity().key, identity().key);
+    let mut access = Access::new(scene.ours.cluster_uuid.clone(), scene.ours.key.public());
+    let keys = PublicKeys::new(scene.beta.key.public(), Some(other.public()));
+    access.allow(scene.beta.cluster_uuid.clone(), keys, Document::new("for beta"));
+    let published = Published { access: Some(access), ..Published::default() };
+    scene.server.published.send_replace(Arc::new(published));
+    for (key, code) in [(scene.beta.key.clone(), 200), (other, 200), (third, 401)] {
+        let token = scene.fresh(&OneKey { key, ..scene.beta.clone() });
+        let answer = scene.ask(&token).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{answer}");
+    }
+    assert_eq!(scene.refused_as("signature"), 1);
 }

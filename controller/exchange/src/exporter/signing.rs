@@ -90,4 +90,27 @@ mod tests {
         let back = signed.signature(&keyring, now - second).unwrap();
         assert_ne!(back, first);
     }
+
+    #[test]
+    fn both_keys_sign_and_other_keys_sign_at_once() {
+        let signed = Signed::new(Statement {
+            kind: DocumentKind::Public,
+            issuer: ClusterUuid::parse("11111111-aaaa-4aaa-8aaa-111111111111").unwrap(),
+            audience: None,
+            sequence: 1,
+            digest: Fingerprint::of(b"{}"),
+        });
+        let now = Timestamp::from_second(1_767_225_600).unwrap();
+        let key = |seed| SigningKey::from_seed(&[seed; 32]).unwrap();
+        let keyring = Keyring::new(key(1));
+        let count = |header: HeaderValue| header.to_str().unwrap().split(", ").count();
+        let one = signed.signature(&keyring, now).unwrap();
+        assert_eq!(count(one.clone()), 1);
+        keyring.use_keys(SigningKeys::new(key(1), Some(key(2))));
+        let both = signed.signature(&keyring, now).unwrap();
+        assert!(both.to_str().unwrap().starts_with(one.to_str().unwrap()));
+        assert_eq!(count(both), 2);
+        keyring.use_keys(key(1));
+        assert_eq!(signed.signature(&keyring, now).unwrap(), one);
+    }
 }

@@ -42,6 +42,9 @@ pub(super) struct Poller {
     pub(super) by_other_key: bool,
     /// Whether the last answer said that the peer can wait.
     pub(super) waits: bool,
+    /// The entity tag of the private document that was refused last, because a key signs it that is
+    /// held. A request waits until that changes: the peer may go back, or announce the key properly.
+    pub(super) refused: Option<String>,
     /// The open connection, while the peer can wait.
     pub(super) client: Option<Client>,
     pub(super) patience: Patience,
@@ -58,14 +61,21 @@ impl Poller {
     /// Asks for both documents. The knowledge records how each attempt ended.
     pub(super) async fn round(&mut self) -> RoundOutcome {
         self.knowledge.follow(&self.peer);
+        self.refused = None;
         let ended = self.fetch_both().await;
+        if self.goes_on(ended) {
+            return ended;
+        }
         if ended == RoundOutcome::Failed {
             self.connector = None;
         }
-        if ended != RoundOutcome::Succeeded {
-            self.hang_up();
-        }
+        self.hang_up();
         ended
+    }
+
+    /// Returns true if there is something to wait for after a round that ended like this.
+    pub(super) fn goes_on(&self, ended: RoundOutcome) -> bool {
+        ended == RoundOutcome::Succeeded || self.refused.is_some()
     }
 
     /// Returns true if nobody answered at the last attempt.
@@ -278,10 +288,13 @@ impl Poller {
         match self.read_clock(fetched) {
             Ok(answer) => {
                 self.accepted(&token.key);
-                match self.take(kind, answer).await {
-                    true => RoundOutcome::Succeeded,
-                    false => RoundOutcome::Failed,
+                let etag = answer.etag().map(str::to_owned);
+                if self.take(kind, answer).await {
+                    return RoundOutcome::Succeeded;
                 }
+                let is_held = self.knowledge.held_trust.is_some();
+                self.refused = etag.filter(|_| is_held && self.is_refusing());
+                RoundOutcome::Failed
             }
             Err(FetchFailure::Status(refused)) if refused.status == UNAUTHORIZED => {
                 self.failed(kind, ExchangeReason::NonOkResponse, &self.unauthorized());
@@ -377,6 +390,12 @@ impl Poller {
         for finding in absorbed.into_findings() {
             self.settings.metrics.noticed(&self.peer.name, finding.reason);
         }
+    }
+
+    /// Returns true if the last private document was refused.
+    fn is_refusing(&self) -> bool {
+        let exchange = self.knowledge.private_exchange.as_ref();
+        exchange.is_some_and(|last| last.reason == ExchangeReason::InvalidPrivateMetadata)
     }
 
     fn failed(&mut self, kind: DocumentKind, reason: ExchangeReason, message: &str) {

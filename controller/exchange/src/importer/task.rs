@@ -56,6 +56,7 @@ impl PeerTask {
             connector: None,
             by_other_key: false,
             waits: false,
+            refused: None,
             client: None,
             patience: Patience::new(&shared.settings.times),
             pace: Pace::default(),
@@ -88,7 +89,7 @@ impl Running<'_> {
         }
         loop {
             let mut ended = self.round().await?;
-            while ended == RoundOutcome::Succeeded && self.poller.can_wait() {
+            while self.poller.goes_on(ended) && self.poller.can_wait() {
                 match self.wait().await? {
                     Then::Wait => {}
                     Then::Round => ended = self.round().await?,

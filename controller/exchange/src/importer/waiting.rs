@@ -63,7 +63,8 @@ impl Poller {
         let client = self.client().ok()?;
         self.client = Some(client.clone());
         let (token, settings) = (self.issue_token(&audience).ok()?, self.settings.clone());
-        let known = self.knowledge.etag(DocumentKind::Private).map(str::to_owned);
+        let known = self.refused.as_deref().or(self.knowledge.etag(DocumentKind::Private));
+        let known = known.map(str::to_owned);
         let url = self.peer.endpoint.document(PRIVATE_PATH);
         Some(async move {
             let get = Get {
@@ -109,6 +110,10 @@ impl Poller {
         };
         self.patience.answered();
         self.accepted(&key);
+        // A round begins with the public document, which says whether the key is still held.
+        if self.refused.is_some() {
+            return Then::Round;
+        }
         let good = self.take(DocumentKind::Private, answer).await;
         self.look_up_new_names().await;
         match (good, self.waits) {

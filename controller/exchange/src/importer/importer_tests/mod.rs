@@ -6,7 +6,7 @@ mod rounds;
 mod waiting;
 
 use super::{
-    FetchLimits, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots,
+    FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, SystemRoots,
     token_decision::{TokenDecision, TokenDecisions},
 };
 use crate::supervision::TaskLabels;
@@ -15,6 +15,7 @@ use crate::{
         Access, Document, DocumentLabel, Limits as ExporterLimits, Published, RequestLabels,
         Transport, server_tests::TestServer,
     },
+    keyring::Keyring,
     lookup::LookUpSettings,
     loopback::{OneKey, Server, TestCa, TestClock, identity},
     probe::ProbeSettings,
@@ -58,6 +59,7 @@ struct Scene {
     importer: Importer,
     updates: mpsc::Receiver<PeerUpdate>,
     identity: OneKey,
+    keyring: Keyring,
     ca: TestCa,
     clock: TestClock,
     decisions: TokenDecisions,
@@ -72,6 +74,9 @@ impl Scene {
     fn with(poll: Duration, limits: FetchLimits) -> Self {
         let (identity, clock) = (identity(), TestClock::going());
         let metrics = Metrics::default();
+        let keyring = Keyring::new(identity.key.clone());
+        let own =
+            Identity { cluster_uuid: identity.cluster_uuid.clone(), keyring: keyring.clone() };
         let settings = ImporterSettings {
             poll,
             limits,
@@ -79,7 +84,7 @@ impl Scene {
             lookup: LookUpSettings::default(),
             documents: Limits::default(),
             times: Times::default(),
-            identity: identity.clone().into(),
+            identity: own,
             metrics: metrics.clone(),
             proxies: Proxies::none(),
             roots: SystemRoots::only([]).unwrap(),
@@ -90,6 +95,7 @@ impl Scene {
             importer: Importer::new(settings, sender),
             updates,
             identity,
+            keyring,
             ca: TestCa::new(),
             clock,
             decisions: TokenDecisions::new(),

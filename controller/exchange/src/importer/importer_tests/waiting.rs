@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::loopback::read_head;
-use fedgate_federation::document::{Network, PrivateExtension};
+use fedgate_federation::document::{Network, PrivateExtension, PublicExtension};
+use fedgate_federation::key::{SigningKey, SigningKeys};
+use fedgate_federation::knowledge::DocumentKind;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -31,6 +33,35 @@ impl TestCluster {
 impl Scene {
     fn publish(&self, server: &TestServer, cluster: &TestCluster) {
         let published = cluster.publishing(Some(&self.identity), &cluster.tagged());
+        server.published.send_replace(Arc::new(published));
+    }
+
+    /// The same, signed; `other` is the cluster's second key.
+    fn publish_signed(
+        &self,
+        server: &TestServer,
+        cluster: &TestCluster,
+        other: Option<&SigningKey>,
+    ) {
+        let mut public = cluster.public();
+        public.extension = Some(PublicExtension {
+            trust_domain: TrustDomain::parse(&format!("{}.example", cluster.name)).unwrap(),
+            other_key: other.map(SigningKey::public),
+        });
+        let issuer = &cluster.identity.cluster_uuid;
+        let sequence = Timestamp::now().as_microsecond().try_into().unwrap();
+        let public = Document::new(public.to_json());
+        let public = public.issued_by(issuer, DocumentKind::Public, None, sequence);
+        let mut private = cluster.tagged();
+        let extension = private.extension.as_mut().unwrap();
+        extension.public_tag = Some(public.etag().to_str().unwrap().trim_matches('"').to_owned());
+        let mut access = Access::new(issuer.clone(), cluster.identity.key.public());
+        let (reader, key) = (&self.identity.cluster_uuid, self.identity.key.public());
+        let sequence = extension.sequence;
+        let document = Document::new(private.to_json());
+        let document = document.issued_by(issuer, DocumentKind::Private, Some(reader), sequence);
+        access.allow(reader.clone(), key, document);
+        let published = Published { public: Some(public), bundle: None, access: Some(access) };
         server.published.send_replace(Arc::new(published));
     }
 
@@ -283,4 +314,46 @@ async fn many_silent_peers_do_not_delay_a_change() {
         }
     }
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+/// A key without an overlap is held, and so documents signed by it are refused. The peer goes back,
+/// or puts the old key into its second slot: that is known at once, and not at the next poll.
+#[tokio::test]
+async fn the_end_of_a_hold_is_known_at_once() {
+    for goes_back in [true, false] {
+        let mut scene = Scene::new(NEVER);
+        let mut beta = TestCluster::new("beta", &["web"]);
+        let (old, new) = (beta.identity.key.clone(), identity().key);
+        let server = scene.waiting_at(&beta).await;
+        server.keyring.use_keys(old.clone());
+        scene.publish_signed(&server, &beta, None);
+        let is_signed = |update: &PeerUpdate| {
+            update.knowledge.signed.as_ref().is_some_and(|signed| signed.private.is_some())
+        };
+        while !is_signed(&scene.next().await) {}
+
+        beta.identity.key = new.clone();
+        server.keyring.use_keys(new.clone());
+        scene.publish_signed(&server, &beta, None);
+        let update = scene.until("beta", (Succeeded, InvalidPrivateMetadata)).await;
+        assert!(update.knowledge.held_trust.is_some());
+        eventually("it waits", || server.metrics.waiting.get() == 1).await;
+
+        let began = Instant::now();
+        match goes_back {
+            true => {
+                beta.identity.key = old.clone();
+                server.keyring.use_keys(old);
+                scene.publish_signed(&server, &beta, None);
+            }
+            false => {
+                server.keyring.use_keys(SigningKeys::new(new, Some(old.clone())));
+                scene.publish_signed(&server, &beta, Some(&old));
+            }
+        }
+        let update = scene.until("beta", (Succeeded, Succeeded)).await;
+        assert!(update.knowledge.held_trust.is_none());
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        eventually("it waits again", || server.metrics.waiting.get() == 1).await;
+    }
 }
