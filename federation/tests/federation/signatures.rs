@@ -422,3 +422,44 @@ fn the_public_document_has_a_sequence_that_grows() {
     rig.previous = second.clone().renumbered();
     assert!(sequence(&rig.federate().published) > sequence(&second));
 }
+
+/// One replica of beta has been upgraded to a version that signs, the other has not yet. Answers come
+/// from either in any order.
+#[test]
+fn a_peer_whose_replicas_are_upgraded_one_by_one_loses_nothing() {
+    let mut reader = Reader::new();
+    let known = reader.known();
+    let imports = |reader: &Reader| {
+        let federation = reader.0.federate();
+        (federation.peer(&name("beta")).unwrap().imports, federation.members.len())
+    };
+    let before = imports(&reader);
+    let document = reader.private_document();
+    // The old one first: it is believed as long as no signature has been seen.
+    assert_eq!(reader.deliver(&known, Delivery::default(), 10), Absorbed::Confirmed);
+    for now in [20, 30, 40] {
+        assert_eq!(reader.public(&known, BETA, 10, now), Absorbed::Confirmed);
+        let signed = header(&key(BETA), &of_private(&document), at(now));
+        assert_eq!(reader.private(&document, delivery(&signed), now), Absorbed::Confirmed);
+        for kind in [DocumentKind::Public, DocumentKind::Private] {
+            let absorbed = reader.not_modified(kind, &Delivery::default(), now + 1);
+            reader.refused(&absorbed, &known, "found none");
+        }
+        let absorbed = reader.deliver(&known, Delivery::default(), now + 2);
+        reader.refused(&absorbed, &known, "found none");
+        let absorbed = reader.private(&document, Delivery::default(), now + 2);
+        reader.refused(&absorbed, &known, "found none");
+        assert_eq!(imports(&reader), before);
+        // What was confirmed by a signature is as old as that.
+        assert_eq!(reader.0.known("beta").public.as_ref().unwrap().confirmed, at(now));
+    }
+    // When all sign, the operator has nothing to do.
+    assert_eq!(reader.public(&known, BETA, 10, 50), Absorbed::Confirmed);
+    let signed = header(&key(BETA), &of_private(&document), at(50));
+    assert_eq!(reader.private(&document, delivery(&signed), 50), Absorbed::Confirmed);
+    let findings = reader.0.federate().findings;
+    for told in found(&findings, Reason::UnsignedDocument) {
+        assert_eq!(told.severity, Severity::Warning);
+        assert!(told.message.contains("nothing has to be done"), "{told}");
+    }
+}

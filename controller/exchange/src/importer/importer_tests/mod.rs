@@ -158,8 +158,8 @@ impl Scene {
 }
 
 use ExchangeReason::{
-    AwaitingPublic, FetchFailed, InvalidJson, InvalidPublicMetadata, NonOkResponse, Succeeded,
-    TokenGenerationFailed,
+    AwaitingPublic, FetchFailed, InvalidJson, InvalidPrivateMetadata, InvalidPublicMetadata,
+    NonOkResponse, Succeeded, TokenGenerationFailed,
 };
 
 fn reasons(update: &PeerUpdate) -> (ExchangeReason, ExchangeReason) {

@@ -65,6 +65,16 @@ impl Scene {
         server.published.send_replace(Arc::new(published));
     }
 
+    /// The first update of `peer` with so many services.
+    async fn until_services(&mut self, peer: &str, count: usize) -> PeerUpdate {
+        loop {
+            let update = self.next().await;
+            if update.peer.as_str() == peer && services(&update) == count {
+                return update;
+            }
+        }
+    }
+
     /// A fedgate exporter at which the importer waits.
     async fn waiting_at(&mut self, cluster: &TestCluster) -> TestServer {
         let server = self.exporter(cluster).await;
@@ -355,5 +365,34 @@ async fn the_end_of_a_hold_is_known_at_once() {
         assert!(update.knowledge.held_trust.is_none());
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         eventually("it waits again", || server.metrics.waiting.get() == 1).await;
+    }
+}
+
+/// While a peer is upgraded to a version that signs, its replicas answer by turns. What is known
+/// stays, and the next signed answer is good.
+#[tokio::test]
+async fn replicas_that_sign_and_replicas_that_do_not_lose_nothing() {
+    let mut scene = Scene::new(Duration::from_millis(50));
+    let mut beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    scene.publish(&server, &beta);
+    scene.poll(&[scene.peer("beta", server.address)]);
+    scene.until("beta", (Succeeded, Succeeded)).await;
+    server.keyring.use_keys(beta.identity.key.clone());
+    for name in ["api", "db", "cache"] {
+        // A new replica has something new, signed.
+        beta.services.push(name);
+        scene.publish_signed(&server, &beta, None);
+        let update = scene.until_services("beta", beta.services.len()).await;
+        assert!(update.knowledge.signed.is_some());
+        // An old replica answers the next request.
+        scene.publish(&server, &beta);
+        let update = scene.until("beta", (InvalidPublicMetadata, InvalidPrivateMetadata)).await;
+        assert_eq!(services(&update), beta.services.len(), "what is known stays");
+        assert!(update.knowledge.held_trust.is_none() && update.knowledge.public.is_some());
+        // A new one again.
+        scene.publish_signed(&server, &beta, None);
+        let update = scene.until("beta", (Succeeded, Succeeded)).await;
+        assert_eq!(services(&update), beta.services.len());
     }
 }
