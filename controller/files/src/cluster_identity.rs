@@ -68,12 +68,12 @@ pub(crate) fn load_or_create(
 pub(crate) fn read_other(
     settings: &Settings,
     current: &SigningKey,
-) -> Result<Option<SigningKey>, Finding> {
+) -> Result<Option<SigningKey>, Box<Finding>> {
     let Some(path) = &settings.other_key_file else { return Ok(None) };
     let invalid = |message: String| {
         let cluster = ObjectRef::cluster(settings.trust_domain.as_str())
             .with_source(Some(path.display().to_string()));
-        Finding::error(FindingReason::InvalidKey, cluster, OTHER_KEY_FILE, message)
+        Box::new(Finding::error(FindingReason::InvalidKey, cluster, OTHER_KEY_FILE, message))
     };
     let remedy =
         "put the other key there, or remove otherKeyFile from fedgate.yaml if there is none";

@@ -46,7 +46,7 @@ pub(crate) fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
     let identities = identities(&settings.identity.certificate_chain)?;
     let (other, other_key) = match cluster_identity::read_other(settings, &key) {
         Ok(other) => (other, None),
-        Err(finding) => (None, Some(finding)),
+        Err(finding) => (None, Some(*finding)),
     };
     let keys = SigningKeys::new(key, other);
     let cluster = cluster(settings, cluster_uuid, keys.public(), &roots, identities);

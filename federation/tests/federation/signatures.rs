@@ -441,14 +441,14 @@ fn a_peer_whose_replicas_are_upgraded_one_by_one_loses_nothing() {
         assert_eq!(reader.public(&known, BETA, 10, now), Absorbed::Confirmed);
         let signed = header(&key(BETA), &of_private(&document), at(now));
         assert_eq!(reader.private(&document, delivery(&signed), now), Absorbed::Confirmed);
-        for kind in [DocumentKind::Public, DocumentKind::Private] {
-            let absorbed = reader.not_modified(kind, &Delivery::default(), now + 1);
-            reader.refused(&absorbed, &known, "found none");
-        }
-        let absorbed = reader.deliver(&known, Delivery::default(), now + 2);
-        reader.refused(&absorbed, &known, "found none");
-        let absorbed = reader.private(&document, Delivery::default(), now + 2);
-        reader.refused(&absorbed, &known, "found none");
+        let kinds = [DocumentKind::Public, DocumentKind::Private];
+        let unsigned = Delivery::default();
+        let mut answers: Vec<_> =
+            kinds.into_iter().map(|kind| reader.not_modified(kind, &unsigned, now + 1)).collect();
+        answers.push(reader.deliver(&known, unsigned.clone(), now + 2));
+        answers.push(reader.private(&document, unsigned, now + 2));
+        assert!(answers.iter().all(|answer| matches!(answer, Absorbed::Refused(_))), "{answers:?}");
+        assert_eq!((reader.known(), reader.private_document()), (known.clone(), document.clone()));
         assert_eq!(imports(&reader), before);
         // What was confirmed by a signature is as old as that.
         assert_eq!(reader.0.known("beta").public.as_ref().unwrap().confirmed, at(now));

@@ -215,7 +215,8 @@ fn however_old_the_known_document_is_nothing_takes_its_place() {
         // It is fetched, so nobody has to look for the reason why it is not.
         let findings = rig.federate().findings;
         let aged = findings.iter().filter(|finding| {
-            finding.field.as_deref() == Some("public.json")
+            finding.object == beta()
+                && finding.field.as_deref() == Some("public.json")
                 && matches!(finding.reason, Reason::Stale | Reason::Expired)
         });
         for finding in aged.clone() {
