@@ -106,6 +106,7 @@ fn local(root: Root) -> LocalCluster {
         trust_domain: TrustDomain::parse("alpha.example").unwrap(),
         cluster_uuid: uuid(usize::MAX >> 32),
         authn_key: key(0),
+        other_key: None,
         roots: vec![root],
         credentials: Credentials::default(),
         network: Network::default(),
@@ -138,7 +139,10 @@ fn knowledge(
         cluster_uuid: uuid(number),
         authn_key: key(number),
         roots: vec![root.clone()],
-        extension: Some(PublicExtension { trust_domain: peer.trust_domain.clone() }),
+        extension: Some(PublicExtension {
+            trust_domain: peer.trust_domain.clone(),
+            other_key: None,
+        }),
     };
     let domain = peer.trust_domain.as_str();
     let mut offered: Vec<_> =
@@ -151,6 +155,7 @@ fn knowledge(
         gateway_identities: Vec::new(),
         passthrough_hosts: Vec::new(),
         applied_roots: None,
+        applied_keys: None,
         public_tag: None,
         stale_after_seconds: None,
         view: Some(View {

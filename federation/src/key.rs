@@ -92,6 +92,39 @@ impl From<PublicKey> for String {
     }
 }
 
+/// The keys that a cluster may sign with: the one that it signs tokens with, and during a rotation
+/// another one, which is either the next or the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKeys {
+    /// The key that signs tokens.
+    pub current: PublicKey,
+    /// The other one, if there is a rotation. Never equal to `current`.
+    pub other: Option<PublicKey>,
+}
+
+impl PublicKeys {
+    /// Returns the keys, without a second one that is the same.
+    pub fn new(current: PublicKey, other: Option<PublicKey>) -> Self {
+        Self { current, other: other.filter(|other| *other != current) }
+    }
+
+    /// Returns true if `key` is one of them.
+    pub fn contains(&self, key: &PublicKey) -> bool {
+        self.iter().any(|own| own == *key)
+    }
+
+    /// Returns the keys, the current one first.
+    pub fn iter(&self) -> impl Iterator<Item = PublicKey> + use<> {
+        [Some(self.current), self.other].into_iter().flatten()
+    }
+}
+
+impl From<PublicKey> for PublicKeys {
+    fn from(current: PublicKey) -> Self {
+        Self { current, other: None }
+    }
+}
+
 /// A private key. Only [`SigningKey::to_pem`] reveals it: `Debug` prints no part of it, and it has
 /// no `Display` or other serialisation.
 #[derive(Clone)]
@@ -142,6 +175,56 @@ impl SigningKey {
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SigningKey(..)")
+    }
+}
+
+/// Equal if they have the same public key.
+impl PartialEq for SigningKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.public == other.public
+    }
+}
+
+impl Eq for SigningKey {}
+
+/// The private halves of [`PublicKeys`]. `current` signs tokens; both sign documents, so that a
+/// reader who knows either of them believes the documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningKeys {
+    /// The key that signs tokens.
+    pub current: SigningKey,
+    /// The other one. Never equal to `current`.
+    pub other: Option<SigningKey>,
+}
+
+impl SigningKeys {
+    /// Returns the keys, without a second one that is the same.
+    pub fn new(current: SigningKey, other: Option<SigningKey>) -> Self {
+        let other = other.filter(|other| *other != current);
+        Self { current, other }
+    }
+
+    /// Returns the public halves.
+    pub fn public(&self) -> PublicKeys {
+        let other = self.other.as_ref().map(SigningKey::public);
+        PublicKeys { current: self.current.public(), other }
+    }
+
+    /// Returns the keys, the current one first.
+    pub fn iter(&self) -> impl Iterator<Item = &SigningKey> {
+        [Some(&self.current), self.other.as_ref()].into_iter().flatten()
+    }
+
+    /// Returns true if a reader who knows only `before` believes what these sign: at least one key
+    /// is the same. Otherwise it is not a rotation, but a loss.
+    pub fn continue_from(&self, before: &Self) -> bool {
+        self.iter().any(|key| before.iter().any(|old| old == key))
+    }
+}
+
+impl From<SigningKey> for SigningKeys {
+    fn from(current: SigningKey) -> Self {
+        Self { current, other: None }
     }
 }
 

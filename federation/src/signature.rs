@@ -13,7 +13,7 @@
 use crate::bundle::Fingerprint;
 use crate::document::ClusterUuid;
 use crate::json::read_object;
-use crate::key::{PublicKey, SigningKey};
+use crate::key::{PublicKey, PublicKeys, SigningKey};
 use crate::knowledge::DocumentKind;
 use crate::token::SigningFailed;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -174,6 +174,30 @@ impl Signatures {
     ) -> Result<u64, SignatureError> {
         let by_key = self.0.iter().find(|signature| signature.is_by(key));
         by_key.ok_or(SignatureError::Key)?.check(expected, now)
+    }
+}
+
+impl Signatures {
+    /// The same as [`Self::verify`] for a signer with several keys: one signature that holds is
+    /// enough.
+    ///
+    /// # Errors
+    /// [`SignatureError`]: [`SignatureError::Key`] only if none is by any of the keys.
+    pub(crate) fn verify_with(
+        &self,
+        keys: PublicKeys,
+        expected: &Expected<'_>,
+        now: Timestamp,
+    ) -> Result<u64, SignatureError> {
+        let mut refused = SignatureError::Key;
+        for key in keys.iter() {
+            match self.verify(&key, expected, now) {
+                Ok(sequence) => return Ok(sequence),
+                Err(SignatureError::Key) => {}
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 }
 

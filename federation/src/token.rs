@@ -8,7 +8,7 @@
 
 use crate::document::ClusterUuid;
 use crate::json::read_object;
-use crate::key::{PublicKey, SigningKey};
+use crate::key::{PublicKey, PublicKeys, SigningKey};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, Header};
@@ -129,6 +129,8 @@ pub struct SigningFailed;
 pub struct VerifiedToken {
     /// The cluster that sent the request.
     pub subject: ClusterUuid,
+    /// The key that signed it.
+    pub key: PublicKey,
     /// When it was issued, by the peer's clock, to the second.
     pub not_before: Timestamp,
     /// Until when it would be accepted again, leeway included.
@@ -203,15 +205,17 @@ impl TokenSource {
     }
 }
 
-/// Checks that a token is meant for `audience` and signed by a peer. `key_of` returns the peer's
-/// key. It does not detect replays; see [`ReplayCache`].
+/// Checks that a token is meant for `audience` and signed by a peer. `keys_of` returns the peer's
+/// keys; during a rotation either may have signed it. A good token by the current key costs one
+/// check of a signature, any other two, so that the time does not tell how many keys a peer has. It
+/// does not detect replays; see [`ReplayCache`].
 ///
 /// # Errors
 /// [`TokenError`]. No input panics.
-pub fn verify(
+pub fn verify<K: Into<PublicKeys>>(
     token: &str,
     audience: &ClusterUuid,
-    key_of: impl FnOnce(&ClusterUuid) -> Option<PublicKey>,
+    keys_of: impl FnOnce(&ClusterUuid) -> Option<K>,
     now: Timestamp,
     leeway: Leeway,
 ) -> Result<VerifiedToken, TokenError> {
@@ -223,19 +227,18 @@ pub fn verify(
     check_header(header)?;
     let claims = read_claims(payload)?;
     let subject = check_purpose(&claims, audience)?;
-    let key = key_of(&subject).ok_or(TokenError::UnknownSubject)?;
-    let genuine = jsonwebtoken::crypto::verify(
-        signature,
-        message.as_bytes(),
-        &key.decoding_key(),
-        Algorithm::EdDSA,
-    );
-    if !genuine.unwrap_or(false) {
-        return Err(TokenError::Signature);
-    }
+    let PublicKeys { current, other } = keys_of(&subject).ok_or(TokenError::UnknownSubject)?.into();
+    let signed_by = |key: &PublicKey| {
+        let (message, algorithm) = (message.as_bytes(), Algorithm::EdDSA);
+        jsonwebtoken::crypto::verify(signature, message, &key.decoding_key(), algorithm)
+            .unwrap_or(false)
+    };
+    let mut keys = [current, other.unwrap_or(current)].into_iter();
+    let key = keys.find(signed_by).ok_or(TokenError::Signature)?;
     let (not_before, acceptable_until) = check_times(&claims, now, leeway)?;
     Ok(VerifiedToken {
         subject,
+        key,
         not_before,
         acceptable_until,
         digest: Sha256::digest(message).into(),

@@ -181,6 +181,7 @@ mod tests {
             trust_domain: TrustDomain::parse("alpha.example").unwrap(),
             cluster_uuid: uuid('1'),
             authn_key: SigningKey::from_seed(&[1; 32]).unwrap().public(),
+            other_key: None,
             roots: Vec::new(),
             credentials: Credentials::default(),
             network: Network::default(),

@@ -17,6 +17,7 @@
 //! | `supervision` | runs the tasks of one peer, and restarts them after a panic |
 //! | `loopback` | for tests: a CA, and servers on loopback |
 //! | `tls` | what the importer and the probe share as TLS clients |
+//! | [`keyring`] | the keys that this cluster signs with |
 //! | [`new_key`] | makes a cluster's signing key |
 
 // Tests create files the way operators and their editors do, and start servers of their own.
@@ -28,6 +29,7 @@ mod advice;
 mod counted;
 pub mod exporter;
 pub mod importer;
+pub mod keyring;
 mod lookup;
 #[cfg(any(test, feature = "test-support"))]
 #[allow(

@@ -1,6 +1,6 @@
 //! For tests: a CA, and TLS servers on loopback that do whatever a test needs.
 
-use crate::{exporter::ServerTls, importer::Identity};
+use crate::{exporter::ServerTls, importer::Identity, keyring::Keyring};
 use fedgate_federation::{document::ClusterUuid, key::SigningKey};
 use fedgate_process::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
@@ -217,12 +217,25 @@ pub async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<Strin
     Some(head)
 }
 
+/// A cluster UUID, and the key of that cluster.
+#[derive(Clone)]
+pub struct OneKey {
+    pub cluster_uuid: ClusterUuid,
+    pub key: SigningKey,
+}
+
+impl From<OneKey> for Identity {
+    fn from(OneKey { cluster_uuid, key }: OneKey) -> Self {
+        Self { cluster_uuid, keyring: Keyring::new(key) }
+    }
+}
+
 /// A fresh cluster UUID and key.
-pub fn identity() -> Identity {
+pub fn identity() -> OneKey {
     let cluster_uuid = ClusterUuid::parse(&uuid::Uuid::new_v4().to_string()).unwrap();
     let mut seed = [0; 32];
     seed.iter_mut().for_each(|byte| *byte = fastrand::u8(..));
-    Identity { cluster_uuid, key: SigningKey::from_seed(&seed).unwrap() }
+    OneKey { cluster_uuid, key: SigningKey::from_seed(&seed).unwrap() }
 }
 
 /// A clock that a test can set.

@@ -1,5 +1,5 @@
-//! The admin address, for `fedgate status`, `explain` and `table`, for the operators' page, for
-//! Prometheus and for probes.
+//! The admin address, for `fedgate status`, `explain`, `table` and `check rotation`, for the
+//! operators' page, for Prometheus and for probes.
 //!
 //! It listens on loopback only and shows no secrets. A Host header that is not loopback's is
 //! refused ([`only_loopback`]).
@@ -52,6 +52,7 @@ pub async fn serve(
         .route("/status", get(status))
         .route("/explain", get(explain))
         .route("/table", get(table))
+        .route("/rotation", get(rotation))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -80,6 +81,10 @@ async fn status(State(admin): State<Admin>) -> Response {
 
 async fn table(State(admin): State<Admin>) -> Response {
     answer(&admin, InForce::configuration)
+}
+
+async fn rotation(State(admin): State<Admin>) -> Response {
+    answer(&admin, |in_force| in_force.federation.rotation.clone())
 }
 
 #[derive(Deserialize)]

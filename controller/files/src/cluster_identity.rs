@@ -13,6 +13,7 @@ use fedgate_exchange::new_key::{REPLACED_IS_SHOWN_FOR, new_key};
 use fedgate_federation::document::ClusterUuid;
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
+use fedgate_process::words;
 use jiff::Timestamp;
 use std::fs;
 use std::io::ErrorKind;
@@ -58,6 +59,50 @@ pub(crate) fn load_or_create(
     let key = key.map_or_else(|| make_key(&settings.key_file, state), Ok)?;
     Ok((uuid.map_or_else(|| make_uuid(state), Ok)?, key))
 }
+
+/// Reads the key in the second slot (`otherKeyFile`), where there is one. It is never created: an
+/// empty slot is no loss.
+///
+/// # Errors
+/// If it is set and holds no other key: what is wrong, and what to do.
+pub(crate) fn read_other(
+    settings: &Settings,
+    current: &SigningKey,
+) -> Result<Option<SigningKey>, Box<Finding>> {
+    let Some(path) = &settings.other_key_file else { return Ok(None) };
+    let invalid = |message: String| {
+        let cluster = ObjectRef::cluster(settings.trust_domain.as_str())
+            .with_source(Some(path.display().to_string()));
+        Box::new(Finding::error(FindingReason::InvalidKey, cluster, OTHER_KEY_FILE, message))
+    };
+    let remedy =
+        "put the other key there, or remove otherKeyFile from fedgate.yaml if there is none";
+    let pem = match read(path) {
+        Ok(Some(pem)) => pem,
+        Ok(None) => {
+            return Err(invalid(format!("expected a private key in PEM, found no file; {remedy}")));
+        }
+        Err(error) => {
+            let why = words::io(&error);
+            return Err(invalid(format!(
+                "expected a private key in PEM, which cannot be read: {why}; {remedy}"
+            )));
+        }
+    };
+    let key = SigningKey::from_pem(&pem).map_err(|_| {
+        let found = if pem.trim().is_empty() { "an empty file" } else { "something else" };
+        invalid(format!("expected one Ed25519 private key in PEM, found {found}; {remedy}"))
+    })?;
+    match key == *current {
+        true => Err(invalid(format!(
+            "expected another key than that in keyFile, found the same; {remedy}"
+        ))),
+        false => Ok(Some(key)),
+    }
+}
+
+/// The setting that names the file of the second key.
+pub(crate) const OTHER_KEY_FILE: &str = "otherKeyFile";
 
 /// Reports that the whole identity is gone, before it is created again.
 fn note_replaced(state: &StateFolder, trace: &Path) -> Result<()> {

@@ -16,19 +16,21 @@ use fedgate_federation::document::{
     ClusterUuid, GatewayAddress, GatewayHost, Limits, WorkloadIdentity,
 };
 use fedgate_federation::federate::Passthrough;
-use fedgate_federation::key::SigningKey;
+use fedgate_federation::key::{PublicKeys, SigningKeys};
 use fedgate_federation::{Finding, Severity};
 use std::path::Path;
 
 /// A site without Istio has no sidecars to which trusted roots could be distributed.
 const NO_PASSTHROUGH: &str = "here TLS always ends at the gateway, and passing it through needs a cluster with Istio: remove the annotation";
 
-/// The cluster, and the key that signs its tokens.
+/// The cluster, and the keys that it signs with.
 pub(crate) struct Local {
     /// What peers may know.
     pub(crate) cluster: LocalCluster,
     /// What peers must not know.
-    pub(crate) key: SigningKey,
+    pub(crate) keys: SigningKeys,
+    /// What is wrong with the second key, which is not among `keys` then.
+    pub(crate) other_key: Option<Finding>,
 }
 
 /// Reads the files that the settings name. The UUID (in `state/`) and the key (`keyFile`) are
@@ -42,8 +44,13 @@ pub(crate) fn read(settings: &Settings, state: &StateFolder) -> Result<Local> {
     let roots = roots(path)
         .map_err(|why| anyhow::anyhow!("identity.roots {}: {}", path.display(), why.join("; ")))?;
     let identities = identities(&settings.identity.certificate_chain)?;
-    let cluster = cluster(settings, cluster_uuid, &key, &roots, identities);
-    Ok(Local { cluster, key })
+    let (other, other_key) = match cluster_identity::read_other(settings, &key) {
+        Ok(other) => (other, None),
+        Err(finding) => (None, Some(*finding)),
+    };
+    let keys = SigningKeys::new(key, other);
+    let cluster = cluster(settings, cluster_uuid, keys.public(), &roots, identities);
+    Ok(Local { cluster, keys, other_key })
 }
 
 /// This cluster as its settings describe it, for a check that writes nothing. UUID and key may be
@@ -58,8 +65,14 @@ pub fn placeholder(settings: &Settings) -> Result<LocalCluster> {
     let found = roots(&settings.identity.roots);
     // If the leaf cannot be read, the findings about the credentials say why.
     let identities = identities(&settings.identity.certificate_chain).unwrap_or_default();
-    let mut cluster =
-        cluster(settings, uuid, &new_key()?, found.as_deref().unwrap_or_default(), identities);
+    let key = new_key()?;
+    let mut cluster = cluster(
+        settings,
+        uuid,
+        key.public().into(),
+        found.as_deref().unwrap_or_default(),
+        identities,
+    );
     if let Err(why) = found {
         credentials::without_roots(settings, &mut cluster.credentials, &why);
     }
@@ -69,7 +82,7 @@ pub fn placeholder(settings: &Settings) -> Result<LocalCluster> {
 fn cluster(
     settings: &Settings,
     cluster_uuid: ClusterUuid,
-    key: &SigningKey,
+    keys: PublicKeys,
     roots: &[Root],
     gateway_identities: Vec<WorkloadIdentity>,
 ) -> LocalCluster {
@@ -77,7 +90,8 @@ fn cluster(
         credentials: credentials::read(settings, roots),
         trust_domain: settings.trust_domain.clone(),
         cluster_uuid,
-        authn_key: key.public(),
+        authn_key: keys.current,
+        other_key: keys.other,
         roots: roots.to_vec(),
         network: settings.network.clone(),
         gateways: gateways(settings),

@@ -3,7 +3,7 @@
 pub mod reload;
 
 use crate::envoys::watch::EnvoyWatch;
-use crate::local::{self, Local};
+use crate::local;
 use crate::settings::{self, Gateway, IdentityFiles, Settings};
 use crate::sinks::{self, Deployment};
 use crate::site::Site;
@@ -12,7 +12,7 @@ use crate::{admin, page};
 use anyhow::{Context, Result, ensure};
 use fedgate_engine::metrics::Metrics;
 use fedgate_envoy::{AccessLog, EnvoyFiles, FilePath, FilterModule};
-use fedgate_exchange::exporter::{self, ExporterSettings, ServerTls, Signer};
+use fedgate_exchange::exporter::{self, ExporterSettings, ServerTls};
 use fedgate_exchange::importer::{self, Importer, ImporterSettings};
 use fedgate_exchange::probe::ProbeIdentity;
 use fedgate_exchange::settings::{MetadataEndpoint, MetadataTransport};
@@ -42,17 +42,17 @@ pub async fn run(dir: &Path) -> Result<()> {
     let local = local::read(&settings, &state)?;
     let deployment = deployment(&settings)?;
     let mut reload = Reload::new(dir, &settings)?;
-    let mut changes = file_watch::watch(&watched(dir, &settings))?;
+    let mut paths = watched(dir, &settings);
+    let mut changes = file_watch::watch(&paths)?;
     let metrics = Metrics::default();
 
     let (stop, stopped) = watch::channel(false);
     let probed_with = ProbeIdentity::default();
     let (updates, mut learned) = mpsc::channel(LEARNED);
-    let mut importer =
-        Importer::new(importer_settings(&settings, &local, &metrics, probed_with.clone()), updates);
-    let signer = Signer::new(local.key.clone());
     let mut site = Site::new(settings, local, state, deployment)?;
-    let mut servers = serve(&mut site, (reload.tls(), signer), &metrics, &stopped).await?;
+    let mut importer =
+        Importer::new(importer_settings(&site, &metrics, probed_with.clone()), updates);
+    let mut servers = serve(&mut site, reload.tls(), &metrics, &stopped).await?;
 
     let mut envoys = EnvoyWatch::start(site.envoy_files());
     let mut signals = Signals::new()?;
@@ -88,6 +88,7 @@ pub async fn run(dir: &Path) -> Result<()> {
             ended = servers.ended() => break Err(ended),
             () = changes.next() => {
                 reload_all(&mut reload, &mut site, &mut changes);
+                watch_again(dir, &site.settings, &mut paths, &mut changes);
                 site.show_identity(&probed_with);
                 schedule.changed();
             }
@@ -107,6 +108,24 @@ pub async fn run(dir: &Path) -> Result<()> {
     site.save_all();
     stop_all(&stop, servers, &ended).await;
     ended
+}
+
+/// Watches the files that the settings name now, if these are others: a rotation names other keys.
+/// What has changed meanwhile is read soon.
+fn watch_again(dir: &Path, settings: &Settings, paths: &mut Vec<PathBuf>, changes: &mut Changes) {
+    let wanted = watched(dir, settings);
+    if *paths == wanted {
+        return;
+    }
+    match file_watch::watch(&wanted) {
+        Ok(watching) => {
+            (*paths, *changes) = (wanted, watching);
+            changes.again_in(UNFINISHED);
+        }
+        Err(error) => {
+            tracing::error!("the files that fedgate.yaml names now are not watched: {error:#}")
+        }
+    }
 }
 
 /// Reads all files. Schedules another look if some are still being written.
@@ -179,6 +198,7 @@ fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
         private_key,
         roots,
     ];
+    paths.extend(settings.other_key_file.clone());
     if let MetadataTransport::Tls { certificate, key } = &settings.metadata.transport {
         paths.extend([certificate.clone(), key.clone()]);
     }
@@ -188,7 +208,7 @@ fn watched(dir: &Path, settings: &Settings) -> Vec<PathBuf> {
 /// Starts the exporter and the admin address.
 async fn serve(
     site: &mut Site,
-    (tls, signer): (Option<Arc<ServerTls>>, Signer),
+    tls: Option<Arc<ServerTls>>,
     metrics: &Metrics,
     stopped: &watch::Receiver<bool>,
 ) -> Result<Tasks> {
@@ -202,7 +222,7 @@ async fn serve(
     // The transport became `tls`.
     let MetadataEndpoint { listen: address, path, transport: _ } = settings.metadata.clone();
     let listener = listen("metadata.listen", address).await?;
-    let exporter = ExporterSettings::new(path, tls, metrics.exporter.clone(), signer);
+    let exporter = ExporterSettings::new(path, tls, metrics.exporter.clone(), site.keyring());
     let serve = exporter::serve(listener, exporter, site.published(), stop_signal(stopped));
     servers.spawn("the metadata endpoint", serve);
     let listener = listen("admin.listen", settings.admin.listen).await?;
@@ -216,15 +236,13 @@ async fn serve(
 }
 
 fn importer_settings(
-    settings: &Settings,
-    local: &Local,
+    site: &Site,
     metrics: &Metrics,
     certificate: ProbeIdentity,
 ) -> ImporterSettings {
-    let identity = importer::Identity {
-        cluster_uuid: local.cluster.cluster_uuid.clone(),
-        key: local.key.clone(),
-    };
+    let settings = &site.settings;
+    let identity =
+        importer::Identity { cluster_uuid: site.cluster_uuid(), keyring: site.keyring() };
     let metrics = metrics.importer.clone();
     ImporterSettings::new(settings.times, identity, certificate, metrics, &settings.peers)
 }

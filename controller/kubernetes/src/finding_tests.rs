@@ -67,8 +67,14 @@ fn of_writer() -> Vec<Finding> {
 fn of_sources() -> Vec<Finding> {
     let mut findings = Vec::new();
     let own = fedgate_exchange::loopback::identity();
-    let own = ClusterIdentity { cluster_uuid: own.cluster_uuid, key: own.key, replaced_at: None };
-    for stored in [Stored::Gone, Stored::Damaged("authn.key")] {
+    let (cluster_uuid, key) = (own.cluster_uuid, own.key);
+    let own = ClusterIdentity {
+        cluster_uuid: cluster_uuid.clone(),
+        keys: key.clone().into(),
+        replaced_at: None,
+    };
+    let without_other = Stored::WithoutOther(cluster_uuid, key, "the same key");
+    for stored in [Stored::Gone, Stored::Damaged("authn.key"), without_other] {
         findings.extend(own.lost(Some(&stored), &flags(&[]).unwrap()));
     }
     sources::gateway::addresses(&flags(&[]).unwrap(), &Observed::default(), &mut findings);

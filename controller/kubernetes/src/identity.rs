@@ -10,7 +10,7 @@ use crate::sources::memory::{self, Memory, STATE};
 use anyhow::{Context, Result, bail};
 use fedgate_exchange::new_key::{REPLACED_IS_SHOWN_FOR, new_key};
 use fedgate_federation::document::ClusterUuid;
-use fedgate_federation::key::SigningKey;
+use fedgate_federation::key::{SigningKey, SigningKeys};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -25,6 +25,8 @@ use std::time::Duration;
 pub(crate) const SECRET: &str = "fedgate-identity";
 /// The Secret's key for the private key, in PEM.
 const AUTHN_KEY: &str = "authn.key";
+/// The Secret's key for the second private key, during a rotation: the next key, or the last.
+const OTHER_KEY: &str = "authn-other.key";
 /// The Secret's key for the cluster's UUID.
 const CLUSTER_UUID: &str = "cluster-uuid";
 
@@ -35,13 +37,13 @@ const REPLACED: &str = "the Secret was missing, so a new key was created, and pe
 /// The pause between retries while the API server does not answer.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// The cluster's UUID, and the key that signs its tokens.
+/// The cluster's UUID, and the keys that it signs with.
 #[derive(Debug, Clone)]
 pub(crate) struct ClusterIdentity {
     /// The UUID by which peers know this cluster.
     pub cluster_uuid: ClusterUuid,
-    /// The key that signs tokens.
-    pub key: SigningKey,
+    /// The keys that it signs with.
+    pub keys: SigningKeys,
     /// When this key replaced a lost one.
     pub replaced_at: Option<Timestamp>,
 }
@@ -211,7 +213,10 @@ fn read(secret: &Secret, settings: &ControllerSettings) -> Result<ClusterIdentit
             let annotations = secret.metadata.annotations.as_ref();
             let replaced_at =
                 annotations.and_then(|annotations| annotations.get(REPLACED_AT)?.parse().ok());
-            Ok(ClusterIdentity { cluster_uuid, key, replaced_at })
+            // A second key that cannot be used is reported by the watch of the Secret.
+            let other = stored::other_key(secret, &key).ok().flatten();
+            let keys = SigningKeys::new(key, other);
+            Ok(ClusterIdentity { cluster_uuid, keys, replaced_at })
         }
     }
 }
@@ -253,7 +258,7 @@ mod tests {
         let second =
             read(&new(&settings(&[]), Some(&before), now).unwrap(), &settings(&[])).unwrap();
         assert_eq!(second.cluster_uuid, first.cluster_uuid);
-        assert_ne!(second.key.public(), first.key.public());
+        assert_ne!(second.keys.public(), first.keys.public());
         let later = |hours| now + SignedDuration::from_hours(hours);
         let finding = second.replaced(&settings(&[]), later(71)).unwrap();
         assert_eq!(finding.reason, FindingReason::IdentityReplaced);

@@ -18,6 +18,7 @@ use fedgate_engine::confirmations::Confirmations;
 use fedgate_engine::in_force::InForce;
 use fedgate_exchange::exporter;
 use fedgate_exchange::importer::{Importer, ImporterSettings, PeerUpdate};
+use fedgate_exchange::keyring::Keyring;
 use fedgate_federation::credentials::Credentials;
 use fedgate_federation::federate::Published;
 use fedgate_federation::{Federation, Finding, Severity};
@@ -36,6 +37,7 @@ const LISTED: SignedDuration = SignedDuration::from_millis(200);
 pub(super) struct Replica {
     settings: Arc<ControllerSettings>,
     identity: ClusterIdentity,
+    keyring: Keyring,
     sources: Sources,
     outputs: Arc<Outputs>,
     leadership: Leadership,
@@ -82,7 +84,7 @@ impl Replica {
     /// If an empty table cannot be built, which does not happen.
     pub(super) fn new(
         settings: Arc<ControllerSettings>,
-        identity: ClusterIdentity,
+        (identity, keyring): (ClusterIdentity, Keyring),
         (sources, outputs): (Sources, Arc<Outputs>),
         leadership: Leadership,
         asking: (ImporterSettings, mpsc::Sender<PeerUpdate>),
@@ -99,6 +101,7 @@ impl Replica {
         Ok(Self {
             settings,
             identity,
+            keyring,
             sources,
             outputs,
             leadership,
@@ -171,10 +174,15 @@ impl Replica {
             _ => self.follow(&observed, stored.clone()),
         }
         self.outgrow_rollbacks();
+        let secret = self.sources.identity();
+        if self.identity.follow(secret.as_ref()) {
+            tracing::info!("the keys of this cluster have changed");
+            self.keyring.use_keys(self.identity.keys.clone());
+        }
         let (mut cluster, mut findings) = observed.cluster(&self.settings, &self.identity);
         cluster.credentials.add(self.certificates.endpoint.borrow().clone());
         findings.extend(self.identity.replaced(&self.settings, now));
-        findings.extend(self.identity.lost(self.sources.identity().as_ref(), &self.settings));
+        findings.extend(self.identity.lost(secret.as_ref(), &self.settings));
         self.compiler.cluster = cluster;
         self.compiler.objects = observed.objects();
         self.compiler.objects.findings.extend(findings.iter().cloned());

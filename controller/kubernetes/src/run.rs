@@ -12,6 +12,7 @@ use fedgate_core::TrustDomain;
 use fedgate_engine::metrics::Metrics;
 use fedgate_exchange::exporter::{self, ExporterSettings, MetadataTls};
 use fedgate_exchange::importer::{self, ImporterSettings};
+use fedgate_exchange::keyring::Keyring;
 use fedgate_exchange::probe::ProbeIdentity;
 use fedgate_exchange::settings::MetadataEndpoint;
 use fedgate_federation::credentials::Credentials;
@@ -56,8 +57,8 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let mut servers = Tasks::default();
     serve_probes(&settings, &health, &metrics, &own_metrics, &stopped, &mut servers).await?;
-    let signer = exporter::Signer::default();
-    let served = (published.clone(), signer.clone());
+    let keyring = Keyring::default();
+    let served = (published.clone(), keyring.clone());
     let endpoint = serve_metadata(&settings, &metrics, served, &stopped, &mut servers).await?;
 
     let identity = tokio::select! {
@@ -66,11 +67,12 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
         () = signals.stop_requested() => return Ok(()),
         ended = servers.ended() => return Err(ended),
     };
-    signer.use_key(identity.key.clone());
+    keyring.use_keys(identity.keys.clone());
     let parts = Parts {
         client,
         settings,
         identity,
+        keyring,
         endpoint,
         module,
         published,
@@ -122,7 +124,7 @@ async fn serve_probes(
 async fn serve_metadata(
     settings: &ControllerSettings,
     metrics: &Metrics,
-    (published, signer): (watch::Sender<Arc<exporter::Published>>, exporter::Signer),
+    (published, keyring): (watch::Sender<Arc<exporter::Published>>, Keyring),
     stopped: &watch::Receiver<bool>,
     servers: &mut Tasks,
 ) -> Result<watch::Receiver<Credentials>> {
@@ -136,7 +138,7 @@ async fn serve_metadata(
         servers.spawn("the watch of the metadata certificate", follow);
     }
     let listener = listen("--metadata-listen", address).await?;
-    let exporter = ExporterSettings::new(path, served, metrics.exporter.clone(), signer);
+    let exporter = ExporterSettings::new(path, served, metrics.exporter.clone(), keyring);
     servers.spawn(
         "the metadata endpoint",
         exporter::serve(listener, exporter, published, stop_signal(stopped)),
@@ -186,12 +188,12 @@ async fn follow_certificate(
 
 fn importer_settings(
     settings: &ControllerSettings,
-    identity: &identity::ClusterIdentity,
+    (identity, keyring): (&identity::ClusterIdentity, &Keyring),
     metrics: &Metrics,
 ) -> ImporterSettings {
     let own = importer::Identity {
         cluster_uuid: identity.cluster_uuid.clone(),
-        key: identity.key.clone(),
+        keyring: keyring.clone(),
     };
     // Only the gateways and sidecars have a certificate that a probe could show.
     let certificate = ProbeIdentity::default();

@@ -195,6 +195,7 @@ fn local(trust_domain: &str) -> LocalCluster {
         trust_domain: ours,
         cluster_uuid: identity.cluster_uuid,
         authn_key: identity.key.public(),
+        other_key: None,
         roots,
         credentials,
         network: Network::default(),

@@ -24,6 +24,7 @@ mod quick_start;
 mod renewal;
 mod revocation;
 mod rotation;
+mod rotation_guide;
 mod secrets;
 mod terminal;
 mod transport;

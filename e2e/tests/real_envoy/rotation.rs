@@ -78,14 +78,14 @@ fn the_caller_gets_a_new_root() {
 }
 
 /// Makes calls without pause, to detect any failure.
-struct Calls {
+pub(crate) struct Calls {
     stop: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
     task: JoinHandle<Result<()>>,
 }
 
 impl Calls {
-    fn start(service: Arc<Deployed>, egress: SocketAddr) -> Self {
+    pub(crate) fn start(service: Arc<Deployed>, egress: SocketAddr) -> Self {
         let (stop, count) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let (stopped, counted) = (stop.clone(), count.clone());
         let task = tokio::spawn(async move {
@@ -98,14 +98,14 @@ impl Calls {
         Self { stop, count, task }
     }
 
-    async fn some_more(&self) -> Result<()> {
+    pub(crate) async fn some_more(&self) -> Result<()> {
         let enough = self.count.load(Ordering::Relaxed) + 5;
         let more =
             async || Ok(self.task.is_finished() || self.count.load(Ordering::Relaxed) >= enough);
         wait::until_true("five more calls", SOON, more).await
     }
 
-    async fn all_went_well(self) -> Result<()> {
+    pub(crate) async fn all_went_well(self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await?
     }

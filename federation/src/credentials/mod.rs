@@ -30,6 +30,7 @@ pub(crate) use roots::intermediate;
 pub use source::Source;
 pub use validity::{CertificateRole, Validity};
 
+use crate::bundle::Fingerprint;
 use crate::finding::Finding;
 use fedgate_core::TrustDomain;
 use issuer::POD;
@@ -89,6 +90,20 @@ impl Credentials {
             .cloned()
             .collect();
         Self { faults, validities }
+    }
+
+    /// Returns the roots that the gateway's certificates lead to; `None` if it is not known which
+    /// certificates the gateway shows.
+    pub fn anchors(&self) -> Option<Vec<Fingerprint>> {
+        let is_leaf = |validity: &Validity| validity.role == CertificateRole::Leaf;
+        let anchors = self.validities.iter().filter(|validity| validity.anchor);
+        self.validities.iter().any(is_leaf).then(|| anchors.filter_map(|root| root.root).collect())
+    }
+
+    /// Returns true if there are workloads besides the gateway, whose certificates are not known:
+    /// where istiod issues them.
+    pub fn has_workloads(&self) -> bool {
+        self.validities.iter().any(|validity| validity.object.kind == POD)
     }
 
     /// Returns everything that is wrong at `now`.

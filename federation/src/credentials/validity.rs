@@ -2,7 +2,7 @@
 
 use super::issuer::Issuer;
 use super::leaf::uris;
-use crate::bundle::Root;
+use crate::bundle::{Fingerprint, Root};
 use crate::finding::{Finding, FindingReason, ObjectRef, Severity, shown};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,9 @@ pub struct Validity {
     /// Whether it is a root that the gateway's own certificate leads to.
     #[serde(default)]
     pub anchor: bool,
+    /// The fingerprint of a root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Fingerprint>,
 }
 
 /// Its subject; istiod gives workloads an empty one, and then it is the first URI SAN.
@@ -131,6 +134,7 @@ impl Validity {
             not_before: root.not_before(),
             not_after: root.not_after(),
             anchor,
+            root: Some(root.fingerprint()),
         }
     }
 
@@ -150,6 +154,7 @@ impl Validity {
             not_before: Timestamp::from_second(validity.not_before.timestamp()).ok()?,
             not_after: Timestamp::from_second(validity.not_after.timestamp()).ok()?,
             anchor: false,
+            root: None,
         })
     }
 

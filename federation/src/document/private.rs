@@ -77,6 +77,10 @@ pub struct PrivateExtension {
     /// The reader's roots that the cluster has put in force, in order. `None` if it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_roots: Option<Vec<Fingerprint>>,
+    /// The reader's keys by which the cluster accepts tokens and signatures, in order. `None` if it
+    /// does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_keys: Option<Vec<Fingerprint>>,
     /// The entity tag of the cluster's public document, without quotes. A reader that has another
     /// one fetches the public document at once. `None` if the cluster does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]

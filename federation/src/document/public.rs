@@ -2,7 +2,7 @@ use super::{ClusterUuid, DocumentError, Limits, Parsed, read_body};
 use crate::bundle::{Root, roots_from_pem, roots_to_pem};
 use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
 use crate::json::{JsonError, read_object};
-use crate::key::PublicKey;
+use crate::key::{PublicKey, PublicKeys};
 use fedgate_core::TrustDomain;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -27,6 +27,20 @@ pub struct PublicExtension {
     /// The cluster's trust domain. A reader refuses the document if its object for this peer has
     /// another one.
     pub trust_domain: TrustDomain,
+    /// The cluster's second key while it rotates its keys: the next one, or the last. Its tokens and
+    /// documents may be signed with it too. It is a field of fedgate's, so a DKP cluster, which
+    /// expects exactly one key in `authnKeyPub`, reads the document as always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_key: Option<PublicKey>,
+}
+
+/// The key is read on its own, so that a bad one does not affect the rest.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadExtension<'a> {
+    trust_domain: TrustDomain,
+    #[serde(borrow, default)]
+    other_key: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -75,6 +89,12 @@ impl PublicDocument {
         let extension = read.fedgate.and_then(|raw| parse_extension(body, raw, &mut findings));
         let document = Self { cluster_uuid, authn_key, roots, extension };
         Ok(Parsed { document, findings: findings.into_vec() })
+    }
+
+    /// Returns the keys that the cluster may sign with.
+    pub fn keys(&self) -> PublicKeys {
+        let other = self.extension.as_ref().and_then(|extension| extension.other_key);
+        PublicKeys::new(self.authn_key, other)
     }
 
     /// Writes the body.
@@ -146,12 +166,18 @@ fn parse_extension(
     findings: &mut Findings,
 ) -> Option<PublicExtension> {
     let text = raw.get().as_bytes();
-    let refused = |error: JsonError| {
-        let message = format!(
-            "it was left out: {}; ask the peer's operator to correct it",
-            error.within(body, text)
-        );
-        findings.add(Severity::Warning, FindingReason::InvalidExtension, "fedgate", message);
+    let mut refused = |field, why: String| {
+        let message = format!("it was left out: {why}; ask the peer's operator to correct it");
+        findings.add(Severity::Warning, FindingReason::InvalidExtension, field, message);
     };
-    read_object(text).map_err(refused).ok()
+    let read: ReadExtension<'_> = read_object(text)
+        .map_err(|error: JsonError| refused("fedgate", error.within(body, text).to_string()))
+        .ok()?;
+    let other_key = read.other_key.filter(|raw| raw.get() != "null").and_then(|raw| {
+        let pem: Result<String, _> = serde_json::from_str(raw.get());
+        let key = pem.map_err(|_| "expected a text with a key in PEM".to_owned());
+        let key = key.and_then(|pem| PublicKey::from_pem(&pem).map_err(|error| error.to_string()));
+        key.map_err(|why| refused("fedgate.otherKey", why)).ok()
+    });
+    Some(PublicExtension { trust_domain: read.trust_domain, other_key })
 }

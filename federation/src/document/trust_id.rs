@@ -3,7 +3,7 @@ use fedgate_core::Hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Identifies what a public document asks its readers to trust: UUID, key and roots. Written as 32
+/// Identifies what a public document asks its readers to trust: UUID, keys and roots. Written as 32
 /// lower-case hexadecimal digits, half of a SHA-256.
 ///
 /// An operator approves a change by it. It is too long to find another document with the same one,
@@ -28,6 +28,10 @@ impl TrustId {
             document.roots.iter().map(|root| root.fingerprint().to_string()).collect();
         roots.sort();
         lines.extend(roots);
+        // Marked, so that it is never taken for a root. Without a second key, the ID is the same as
+        // that of versions that know only one.
+        let other = document.keys().other;
+        lines.extend(other.map(|key| format!("other {}", key.fingerprint())));
         let hash: [u8; 32] = Sha256::digest(lines.join("\n")).into();
         let mut id = [0; 16];
         id.iter_mut().zip(hash).for_each(|(byte, hashed)| *byte = hashed);

@@ -49,6 +49,8 @@ pub enum MismatchKind {
     Document,
     /// It has not put one of our roots in force.
     Roots,
+    /// It does not know one of our keys.
+    Keys,
     /// It has other gateways of ours than we announce.
     Gateways,
     /// Its probe of our gateways fails.
@@ -145,6 +147,8 @@ pub(super) fn of_peer(
     if current {
         let applied = theirs.applied_roots.as_deref();
         mismatches.extend(applied.and_then(|applied| comparison.roots(applied)));
+        mismatches
+            .extend(theirs.applied_keys.as_deref().and_then(|applied| comparison.keys(applied)));
         mismatches.extend(comparison.gateways());
     }
     mismatches.extend(comparison.probe(theirs.applied_roots.as_deref()));
@@ -262,6 +266,22 @@ impl Comparison<'_, '_> {
         );
         let since = self.published();
         Some(Mismatch { kind: MismatchKind::Roots, turn: Turn::Theirs, since, message })
+    }
+
+    /// The keys that the peer has heard of, and yet does not accept.
+    fn keys(&self, applied: &[Fingerprint]) -> Option<Mismatch> {
+        let ours = self.inputs.local.keys();
+        let missing = ours.iter().map(|key| key.fingerprint());
+        let missing: Vec<_> = missing.filter(|key| !applied.contains(key)).collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let (peer, missing) = (self.peer(), few(&missing));
+        let message = format!(
+            "{peer} has our newest document but does not know our key {missing}; it may be held there: ask its operator to compare and approve it (`fedgate peer approve`)"
+        );
+        let since = self.published();
+        Some(Mismatch { kind: MismatchKind::Keys, turn: Turn::Theirs, since, message })
     }
 
     fn gateways(&self) -> Option<Mismatch> {

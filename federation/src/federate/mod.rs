@@ -28,6 +28,7 @@ mod offer;
 mod passthrough;
 mod publish;
 mod report;
+mod rotation;
 mod standing;
 mod view;
 
@@ -41,6 +42,7 @@ pub use memory::Memory;
 pub use passthrough::{Passthrough, PassthroughService};
 pub use publish::{DocumentVersion, Published};
 pub use report::PeerReport;
+pub use rotation::{Advice, Holding, OurKey, OurRoot, Rotation, Verdict};
 pub use standing::Standing;
 
 use crate::bundle::{Root, TrustBundle};
@@ -51,7 +53,7 @@ use crate::document::{
 };
 use crate::finding::{Finding, ObjectRef};
 use crate::grant::{Granter, KnownPeers, Policies};
-use crate::key::PublicKey;
+use crate::key::{PublicKey, PublicKeys};
 use crate::knowledge::{Age, AtExpiry, PeerKnowledge, Times};
 use crate::object::{Objects, Peer, check_cluster_domain, peers};
 use crate::own::OwnAddresses;
@@ -69,6 +71,8 @@ pub struct LocalCluster {
     pub cluster_uuid: ClusterUuid,
     /// The public key that its tokens are verified with.
     pub authn_key: PublicKey,
+    /// Its second key, while it rotates its keys.
+    pub other_key: Option<PublicKey>,
     /// Its roots.
     pub roots: Vec<Root>,
     /// The state of its own certificates.
@@ -86,6 +90,13 @@ pub struct LocalCluster {
     pub passthrough: Passthrough,
     /// The addresses that it listens on itself.
     pub own_addresses: OwnAddresses,
+}
+
+impl LocalCluster {
+    /// Returns the keys that it may sign with.
+    pub fn keys(&self) -> PublicKeys {
+        PublicKeys::new(self.authn_key, self.other_key)
+    }
 }
 
 /// Everything that [`federate()`] looks at.
@@ -146,6 +157,8 @@ pub struct Federation {
     /// valid peer and has no report, by the object's name. The object that describes this cluster
     /// is among them (reason `ThisCluster`).
     pub non_peers: BTreeMap<String, Condition>,
+    /// Which peer holds which of our roots and keys.
+    pub rotation: Rotation,
     /// What the operator should know, errors first. Includes the adapter's findings.
     pub findings: Vec<Finding>,
     /// To be kept and passed as [`Inputs::previous`] to the next run.
@@ -159,8 +172,8 @@ pub struct Federation {
 pub struct Member {
     /// Its name in this cluster.
     pub peer: PeerName,
-    /// The key that its tokens are verified with.
-    pub key: PublicKey,
+    /// The keys that its tokens are verified with.
+    pub keys: PublicKeys,
 }
 
 /// A valid peer, with what is known of it and whether it takes part.
@@ -270,6 +283,7 @@ pub fn federate_again(inputs: &Inputs<'_>, memory: &mut Memory) -> Federation {
     findings.dedup();
     Federation {
         next_change: report::next_change(inputs, &candidates, &peers),
+        rotation: rotation::rotation(inputs, accepted()),
         members: members(inputs, accepted()),
         public_document: publish::public_document(inputs.local),
         private_documents: published.documents,
@@ -337,7 +351,7 @@ fn members<'a, 'k: 'a>(
 ) -> BTreeMap<ClusterUuid, Member> {
     let member = |candidate: &'a Candidate<'k>| {
         let document = candidate.public(inputs)?;
-        let member = Member { peer: candidate.peer.name.clone(), key: document.authn_key };
+        let member = Member { peer: candidate.peer.name.clone(), keys: document.keys() };
         Some((document.cluster_uuid.clone(), member))
     };
     accepted.filter_map(member).collect()

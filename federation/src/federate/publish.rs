@@ -9,6 +9,7 @@ use crate::document::{
 };
 use crate::finding::Finding;
 use crate::grant::PeerGrant;
+use crate::key::PublicKeys;
 use crate::object::GatewayMode;
 use fedgate_core::{Hex, Hostname, PeerName, Table, TrustDomain};
 use jiff::Timestamp;
@@ -106,7 +107,10 @@ pub(super) fn public_document(local: &LocalCluster) -> PublicDocument {
         cluster_uuid: local.cluster_uuid.clone(),
         authn_key: local.authn_key,
         roots,
-        extension: Some(PublicExtension { trust_domain: local.trust_domain.clone() }),
+        extension: Some(PublicExtension {
+            trust_domain: local.trust_domain.clone(),
+            other_key: local.keys().other,
+        }),
     }
 }
 
@@ -130,10 +134,11 @@ pub(super) fn publish<'a, 'k: 'a>(
         let peer = &candidate.peer;
         let Content { mut document, head, head_bytes } = contents.of_peer(index);
         let applied = bundles.get(&peer.trust_domain).map(applied_roots).unwrap_or_default();
-        document
-            .extension
-            .iter_mut()
-            .for_each(|extension| extension.applied_roots = Some(applied.clone()));
+        let keys = candidate.public(inputs).map(|document| applied_keys(document.keys()));
+        document.extension.iter_mut().for_each(|extension| {
+            (extension.applied_roots, extension.applied_keys) =
+                (Some(applied.clone()), keys.clone())
+        });
         let tail = document.tail_json();
         let view = view::of_peer(inputs, candidate);
         let view_bytes = view.as_ref().map_or(0, View::written_bytes);
@@ -189,6 +194,11 @@ pub(super) fn next_number(now: Timestamp, before: u64) -> u64 {
 fn applied_roots(bundle: &TrustBundle) -> Vec<Fingerprint> {
     let roots: BTreeSet<_> = bundle.roots.iter().map(|root| root.fingerprint()).collect();
     roots.into_iter().collect()
+}
+
+fn applied_keys(keys: PublicKeys) -> Vec<Fingerprint> {
+    let keys: BTreeSet<_> = keys.iter().map(|key| key.fingerprint()).collect();
+    keys.into_iter().collect()
 }
 
 /// The contents of the peers' documents, each built once: with many peers, most may see the same.
@@ -275,6 +285,7 @@ fn document(
         gateway_identities: local.gateway_identities.clone(),
         passthrough_hosts: passthrough_hosts.collect(),
         applied_roots: None,
+        applied_keys: None,
         public_tag: Some(public_tag.to_owned()),
         stale_after_seconds: hint.map(|hint| hint.as_secs()),
         view: None,

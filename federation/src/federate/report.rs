@@ -9,7 +9,9 @@ use crate::bundle::Fingerprint;
 use crate::document::{ClusterUuid, PrivateDocument};
 use crate::finding::{Finding, FindingReason, ObjectRef, Severity};
 use crate::grant::PeerGrant;
-use crate::knowledge::{Age, AtExpiry, DocumentKind, HeldTrust, Known, Notice, Times};
+use crate::knowledge::{
+    Age, AtExpiry, DocumentKind, HeldTrust, Known, Notice, PeerKnowledge, Times,
+};
 use crate::object::Peer;
 use fedgate_core::{Mode, PeerName};
 use jiff::{SignedDuration, Timestamp};
@@ -191,13 +193,13 @@ fn peer_findings(inputs: &Inputs<'_>, candidate: &Candidate<'_>, clocks: Clocks)
         knowledge
             .public
             .iter()
-            .flat_map(|known| of_document(inputs, candidate, known, "public.json")),
+            .flat_map(|known| of_document(inputs, candidate, known, DocumentKind::Public)),
     );
     findings.extend(
         knowledge
             .private
             .iter()
-            .flat_map(|known| of_document(inputs, candidate, known, "federation.json")),
+            .flat_map(|known| of_document(inputs, candidate, known, DocumentKind::Private)),
     );
     findings.extend(clocks.finding(candidate));
     let times = candidate.times(inputs);
@@ -214,13 +216,12 @@ fn of_document<T>(
     inputs: &Inputs<'_>,
     candidate: &Candidate<'_>,
     known: &Known<T>,
-    file: &str,
+    kind: DocumentKind,
 ) -> Vec<Finding> {
+    let file = kind.file();
+    let why = why_unconfirmed(candidate.knowledge, kind);
     let aged = |severity, reason, then| {
-        let message = format!(
-            "{file} was last confirmed at {}; {then}; see why it cannot be fetched in the conditions of the peer",
-            known.confirmed
-        );
+        let message = format!("{file} was last confirmed at {}; {then}; {why}", known.confirmed);
         Finding::new(severity, reason, candidate.peer.object(), file, message)
     };
     let times = candidate.times(inputs);
@@ -231,11 +232,29 @@ fn of_document<T>(
             known.findings.iter().cloned().chain([stale]).collect()
         }
         Age::Expired => {
-            let then = at_expiry(times.at_expiry, file == DocumentKind::Public.file());
+            let then = at_expiry(times.at_expiry, kind == DocumentKind::Public);
             let expired = aged(Severity::Error, FindingReason::Expired, then);
             let kept = known.findings.iter().filter(|_| times.at_expiry == AtExpiry::Keep);
             kept.cloned().chain([expired]).collect()
         }
+    }
+}
+
+/// Says why a document has not been confirmed, and what to do.
+fn why_unconfirmed(knowledge: Option<&PeerKnowledge>, kind: DocumentKind) -> &'static str {
+    let holds_trust = knowledge.is_some_and(|knowledge| knowledge.held_trust.is_some());
+    let holds_document = knowledge.is_some_and(|knowledge| knowledge.held.is_some());
+    match kind {
+        DocumentKind::Public if holds_trust => {
+            "it is fetched, but what it announces is held: see the condition Held of the peer for how to approve it"
+        }
+        DocumentKind::Private if holds_trust => {
+            "as long as the peer's new roots, key or UUID are held, it may be refused: see the conditions of the peer, Held first"
+        }
+        DocumentKind::Private if holds_document => {
+            "it is fetched, but held: see the condition Held of the peer for how to accept it"
+        }
+        _ => "see why it cannot be fetched in the conditions of the peer",
     }
 }
 

@@ -123,6 +123,7 @@ fn content(knowledge: &PeerKnowledge) -> impl PartialEq {
         held,
         held_trust,
         signed,
+        accepted_key,
         used_approval,
         notices,
     } = knowledge;
@@ -136,7 +137,7 @@ fn content(knowledge: &PeerKnowledge) -> impl PartialEq {
         probed(dataplane),
         (clock, clock_read),
         held.as_ref().map(|held| (&held.why, &held.id)),
-        (held_trust, signed, used_approval),
+        (held_trust, signed, accepted_key, used_approval),
         notices,
     )
 }

@@ -33,8 +33,10 @@ pub use signed::{Delivery, Signed, SignedDocument};
 pub use times::{Age, AtExpiry, Times};
 pub use trust::{Basis, HeldRoot, HeldTrust};
 
+use crate::bundle::Fingerprint;
 use crate::document::{ClusterUuid, PrivateDocument, PublicDocument, TrustId};
 use crate::finding::{Finding, shown_long};
+use crate::key::PublicKey;
 use crate::object::{IstioFederationSpec, Peer};
 use fedgate_core::{Hostname, TrustDomain};
 use jiff::Timestamp;
@@ -194,6 +196,9 @@ pub struct PeerKnowledge {
     /// What the peer has signed. Once it has signed, all that it says must be signed; `None` before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<Signed>,
+    /// The key of ours by which the peer has accepted the last token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_key: Option<Fingerprint>,
     /// The approval that released the last change. It releases nothing else, not even the same
     /// change later, until it is withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -223,6 +228,7 @@ impl PeerKnowledge {
             held: None,
             held_trust: None,
             signed: None,
+            accepted_key: None,
             used_approval: None,
             notices: Vec::new(),
         }
@@ -236,6 +242,16 @@ impl PeerKnowledge {
     /// Returns the peer's UUID, which is the audience of tokens for it.
     pub fn cluster_uuid(&self) -> Option<&ClusterUuid> {
         self.public.as_ref().map(|known| &known.document.cluster_uuid)
+    }
+
+    /// Returns the key of ours by which the peer has accepted the last token.
+    pub fn accepted_key(&self) -> Option<&Fingerprint> {
+        self.accepted_key.as_ref()
+    }
+
+    /// Records that the peer has accepted a token by this key of ours.
+    pub fn record_accepted_key(&mut self, key: &PublicKey) {
+        self.accepted_key = Some(key.fingerprint());
     }
 
     /// Returns the entity tag for the next request of a document.

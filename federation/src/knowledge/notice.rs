@@ -217,10 +217,30 @@ pub(super) fn differences(
         );
         changes.push((FindingReason::KeyChanged, message));
     }
+    changes.extend(other_key_message(old, new).map(|message| (FindingReason::KeyChanged, message)));
     if old.roots != new.roots {
         changes.push((FindingReason::RootsChanged, roots_message(old, new)));
     }
     changes
+}
+
+/// Says what became of the second key, unless the two have only changed places.
+fn other_key_message(old: &PublicDocument, new: &PublicDocument) -> Option<String> {
+    let (before, after) = (old.keys(), new.keys());
+    let added = after.other.filter(|key| !before.contains(key));
+    let gone = before.other.filter(|key| !after.contains(key));
+    match (added, gone) {
+        (None, None) => None,
+        (Some(key), None) => Some(format!("the peer has a second key now, {}", key.fingerprint())),
+        (None, Some(key)) => {
+            Some(format!("the peer no longer has the second key {}", key.fingerprint()))
+        }
+        (Some(added), Some(gone)) => Some(format!(
+            "the peer's second key was {} and is {}",
+            gone.fingerprint(),
+            added.fingerprint()
+        )),
+    }
 }
 
 fn roots_message(old: &PublicDocument, new: &PublicDocument) -> String {

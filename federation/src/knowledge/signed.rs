@@ -4,7 +4,7 @@ use super::{Absorbed, DocumentKind, ExchangeReason, PeerKnowledge};
 use crate::bundle::Fingerprint;
 use crate::document::{ClusterUuid, PublicDocument};
 use crate::finding::{Finding, FindingReason};
-use crate::key::PublicKey;
+use crate::key::{PublicKey, PublicKeys};
 use crate::object::{Peer, UNSIGNED_ANNOTATION};
 use crate::signature::{Expected, SignatureError, Signatures};
 use jiff::Timestamp;
@@ -46,9 +46,9 @@ pub struct SignedDocument {
 pub(super) enum Origin {
     /// Nobody.
     Unsigned,
-    /// The known key.
+    /// A known key.
     KnownKey(SignedDocument),
-    /// Not the known key, but the one that the document announces.
+    /// Not a known key, but the one that the document announces.
     AnnouncedKey(SignedDocument),
 }
 
@@ -97,21 +97,28 @@ impl PeerKnowledge {
         if peer.trust.accepts_unsigned {
             return Ok(Origin::Unsigned);
         }
-        let known = self.public.as_ref().map(|known| known.document.authn_key);
+        let known = self.public.as_ref().map(|known| known.document.keys());
+        let is_known = |key: &PublicKey| known.is_some_and(|known| known.contains(key));
         let signatures = match &delivery.signatures {
             Some(signatures) => {
                 signatures.as_ref().map_err(|error| Disbelief::Signature(*error))?
             }
-            // A change of the key is judged, and not refused.
-            None => match known.filter(|key| self.signed.is_some() && *key == document.authn_key) {
-                Some(key) => return Err(Disbelief::Unsigned(key)),
-                None => return Ok(Origin::Unsigned),
-            },
+            // A change of the key is judged, and not refused: it may be lost. A key that is known or
+            // pinned would not be held, and the peer would pass for one that does not sign.
+            None => {
+                let announced = document.authn_key;
+                let may_be_lost =
+                    !is_known(&announced) && !peer.trust.pins.names_key(&announced.fingerprint());
+                return match known.filter(|_| self.signed.is_some() && !may_be_lost) {
+                    Some(known) => Err(Disbelief::Unsigned(known.current)),
+                    None => Ok(Origin::Unsigned),
+                };
+            }
         };
         let (kind, issuer) = (DocumentKind::Public, &document.cluster_uuid);
         let expected = Expected { kind, issuer, audience: None, digest };
-        let verify = |key: PublicKey| {
-            let sequence = signatures.verify(&key, &expected, now)?;
+        let verify = |keys: PublicKeys| {
+            let sequence = signatures.verify_with(keys, &expected, now)?;
             Ok(SignedDocument { sequence, digest })
         };
         match known.map_or(Err(SignatureError::Key), verify) {
@@ -121,8 +128,9 @@ impl PeerKnowledge {
                 }
                 _ => Ok(Origin::KnownKey(signed)),
             },
-            Err(SignatureError::Key) if known != Some(document.authn_key) => {
-                verify(document.authn_key).map(Origin::AnnouncedKey).map_err(Disbelief::Signature)
+            Err(SignatureError::Key) if !is_known(&document.authn_key) => {
+                let announced = PublicKeys::from(document.authn_key);
+                verify(announced).map(Origin::AnnouncedKey).map_err(Disbelief::Signature)
             }
             Err(error) => Err(Disbelief::Signature(error)),
         }
@@ -151,7 +159,7 @@ impl PeerKnowledge {
                 };
                 let verified = signatures.as_ref().map_err(|error| *error);
                 let verified = verified
-                    .and_then(|signatures| signatures.verify(&known.authn_key, &expected, now));
+                    .and_then(|signatures| signatures.verify_with(known.keys(), &expected, now));
                 let sequence = verified.map_err(Disbelief::Signature)?;
                 Ok(Some(SignedDocument { sequence, digest }))
             }

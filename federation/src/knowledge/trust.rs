@@ -10,6 +10,7 @@ use super::notice::{WAS_IT_INTENDED, differences};
 use crate::bundle::{Fingerprint, Root};
 use crate::document::{ClusterUuid, PublicDocument, TrustId};
 use crate::finding::{Finding, FindingReason, Severity};
+use crate::key::PublicKey;
 use crate::object::{APPROVE_ANNOTATION, Peer, RootChange};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub struct HeldTrust {
     pub cluster_uuid: ClusterUuid,
     /// The fingerprint of the announced key.
     pub key: Fingerprint,
+    /// The fingerprint of the announced second key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_key: Option<Fingerprint>,
     /// The announced roots.
     pub roots: Vec<HeldRoot>,
 }
@@ -67,7 +71,7 @@ pub enum Basis {
     Approved,
     /// The peer's object says [`RootChange::Accept`].
     Accepted,
-    /// The known key has signed it, and it has one of the known roots.
+    /// A known key has signed it, and it has one of the known roots.
     Announced,
     /// Nothing vouches for it, and the peer's object does not ask for that.
     Unprotected,
@@ -143,6 +147,8 @@ pub(super) fn judge(
         return not_pinned(format!("{} is not pinned", excluded.join(", ")));
     }
     let reason = match (known, novelty(known, new, peer)) {
+        // Also a removal, or a switch to the other key, is announced if a known key has signed it.
+        (Some(_), None) if evidence.vouched => return Verdict::Taken(Basis::Announced),
         (Some(_), None) => return Verdict::Taken(Basis::NothingNew),
         _ if policy.pins.unreadable => {
             return not_pinned("an annotation with pins cannot be read".to_owned());
@@ -175,7 +181,10 @@ fn novelty(
 ) -> Option<FindingReason> {
     let (known, pins) = (known?, &peer.trust.pins);
     let is_new = |root: &Root| !known.roots.contains(root) && !pins.names_root(root);
-    let key = new.authn_key != known.authn_key && !pins.names_key(&new.authn_key.fingerprint());
+    let known_keys = known.keys();
+    let is_new_key =
+        |key: &PublicKey| !known_keys.contains(key) && !pins.names_key(&key.fingerprint());
+    let key = new.keys().iter().any(|key| is_new_key(&key));
     let uuid = new.cluster_uuid != known.cluster_uuid && !pins.names_uuid(&new.cluster_uuid);
     match (new.roots.iter().any(is_new), key, uuid) {
         (true, ..) => Some(FindingReason::RootsChanged),
@@ -224,6 +233,7 @@ impl PeerKnowledge {
             overlaps: roots.iter().any(|root| root.known),
             cluster_uuid: new.cluster_uuid.clone(),
             key: new.authn_key.fingerprint(),
+            other_key: new.keys().other.map(|key| key.fingerprint()),
             roots,
         })
     }

@@ -99,10 +99,11 @@ impl Pins {
         if self.uuids.as_ref().is_some_and(|pinned| !pinned.contains(&document.cluster_uuid)) {
             excluded.push(format!("the UUID {}", document.cluster_uuid));
         }
-        let key = document.authn_key.fingerprint();
-        if self.keys.as_ref().is_some_and(|pinned| !pinned.contains(&key)) {
-            excluded.push(format!("the key {key}"));
-        }
+        let keys = document.keys();
+        let keys = keys.iter().map(|key| key.fingerprint());
+        let keys =
+            keys.filter(|key| self.keys.as_ref().is_some_and(|pinned| !pinned.contains(key)));
+        excluded.extend(keys.map(|key| format!("the key {key}")));
         let roots = document.roots.iter().map(Root::fingerprint);
         let roots =
             roots.filter(|root| self.roots.as_ref().is_some_and(|pinned| !pinned.contains(root)));

@@ -125,7 +125,7 @@ pub(crate) fn public(
         cluster_uuid: uuid(digit),
         authn_key: key(seed).public(),
         roots,
-        extension: Some(PublicExtension { trust_domain: domain(trust_domain) }),
+        extension: Some(PublicExtension { trust_domain: domain(trust_domain), other_key: None }),
     }
 }
 
@@ -153,6 +153,7 @@ pub(crate) fn private(
         gateway_identities: Vec::new(),
         passthrough_hosts: Vec::new(),
         applied_roots: None,
+        applied_keys: None,
         public_tag: None,
         stale_after_seconds: None,
         view: None,
@@ -230,6 +231,7 @@ impl Rig {
                 trust_domain: domain("alpha.example"),
                 cluster_uuid: uuid('1'),
                 authn_key: key(1).public(),
+                other_key: None,
                 roots: vec![root()],
                 credentials: Credentials::default(),
                 network: Network::default(),

@@ -17,13 +17,13 @@ use fedgate_federation::{FindingReason as Reason, Severity};
 use jiff::Timestamp;
 
 /// What beta signs with at first: the rig's key for it.
-const BETA: u8 = b'2';
+pub(crate) const BETA: u8 = b'2';
 
-fn header(key: &SigningKey, statement: &Statement, now: Timestamp) -> String {
+pub(crate) fn header(key: &SigningKey, statement: &Statement, now: Timestamp) -> String {
     sign(key, statement, now).unwrap()
 }
 
-fn delivery(header: &str) -> Delivery {
+pub(crate) fn delivery(header: &str) -> Delivery {
     Delivery {
         etag: Some("\"x\"".to_owned()),
         signatures: Some(Signatures::parse(header.as_bytes())),
@@ -31,7 +31,7 @@ fn delivery(header: &str) -> Delivery {
     }
 }
 
-fn of_public(document: &PublicDocument, sequence: u64) -> Statement {
+pub(crate) fn of_public(document: &PublicDocument, sequence: u64) -> Statement {
     Statement {
         kind: DocumentKind::Public,
         issuer: document.cluster_uuid.clone(),
@@ -52,15 +52,15 @@ fn of_private(document: &PrivateDocument) -> Statement {
 }
 
 /// alpha, which knows beta but has seen no signature of it.
-struct Reader(Rig);
+pub(crate) struct Reader(pub(crate) Rig);
 
 impl Reader {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Rig::new())
     }
 
     /// The same, after beta has signed both of its documents.
-    fn of_signer() -> Self {
+    pub(crate) fn of_signer() -> Self {
         let mut reader = Self::new();
         let known = reader.known();
         assert_eq!(reader.public(&known, BETA, 10, 1), Absorbed::Confirmed);
@@ -71,23 +71,28 @@ impl Reader {
         reader
     }
 
-    fn annotate(&mut self, annotation: &str, value: impl ToString) {
+    pub(crate) fn annotate(&mut self, annotation: &str, value: impl ToString) {
         self.0.object("beta").annotations.insert(annotation.to_owned(), value.to_string());
     }
 
-    fn peer(&mut self) -> Peer {
+    pub(crate) fn peer(&mut self) -> Peer {
         Peer::parse(self.0.object("beta")).unwrap().0
     }
 
-    fn known(&self) -> PublicDocument {
+    pub(crate) fn known(&self) -> PublicDocument {
         self.0.knowledge[&name("beta")].public.as_ref().unwrap().document.clone()
     }
 
-    fn private_document(&self) -> PrivateDocument {
+    pub(crate) fn private_document(&self) -> PrivateDocument {
         self.0.knowledge[&name("beta")].private.as_ref().unwrap().document.clone()
     }
 
-    fn deliver(&mut self, document: &PublicDocument, delivery: Delivery, now: i64) -> Absorbed {
+    pub(crate) fn deliver(
+        &mut self,
+        document: &PublicDocument,
+        delivery: Delivery,
+        now: i64,
+    ) -> Absorbed {
         let peer = self.peer();
         self.0.now = at(now);
         let limits = Limits::default();
@@ -95,19 +100,35 @@ impl Reader {
     }
 
     /// A public document, signed with the key of this seed.
-    fn public(&mut self, document: &PublicDocument, seed: u8, sequence: u64, now: i64) -> Absorbed {
+    pub(crate) fn public(
+        &mut self,
+        document: &PublicDocument,
+        seed: u8,
+        sequence: u64,
+        now: i64,
+    ) -> Absorbed {
         let signed = header(&key(seed), &of_public(document, sequence), at(now));
         self.deliver(document, delivery(&signed), now)
     }
 
-    fn private(&mut self, document: &PrivateDocument, delivery: Delivery, now: i64) -> Absorbed {
+    pub(crate) fn private(
+        &mut self,
+        document: &PrivateDocument,
+        delivery: Delivery,
+        now: i64,
+    ) -> Absorbed {
         let peer = self.peer();
         self.0.now = at(now);
         let (body, limits) = (document.to_json(), Limits::default());
         self.0.known("beta").absorb_private(&peer, &body, delivery, &limits, &TIMES, at(now))
     }
 
-    fn not_modified(&mut self, kind: DocumentKind, delivery: &Delivery, now: i64) -> Absorbed {
+    pub(crate) fn not_modified(
+        &mut self,
+        kind: DocumentKind,
+        delivery: &Delivery,
+        now: i64,
+    ) -> Absorbed {
         let peer = self.peer();
         self.0.now = at(now);
         self.0.known("beta").absorb_not_modified(&peer, kind, delivery, at(now))
@@ -115,7 +136,7 @@ impl Reader {
 
     /// Asserts that something was refused and is told as unsigned, and that what was known stays.
     #[track_caller]
-    fn refused(&self, absorbed: &Absorbed, before: &PublicDocument, says: &str) {
+    pub(crate) fn refused(&self, absorbed: &Absorbed, before: &PublicDocument, says: &str) {
         assert!(matches!(absorbed, Absorbed::Refused(_)), "{absorbed:?}");
         assert_eq!(&self.known(), before);
         let findings = self.0.federate().findings;
@@ -400,4 +421,45 @@ fn the_public_document_has_a_sequence_that_grows() {
     assert!(sequence(&rig.federate().published) > sequence(&second));
     rig.previous = second.clone().renumbered();
     assert!(sequence(&rig.federate().published) > sequence(&second));
+}
+
+/// One replica of beta has been upgraded to a version that signs, the other has not yet. Answers come
+/// from either in any order.
+#[test]
+fn a_peer_whose_replicas_are_upgraded_one_by_one_loses_nothing() {
+    let mut reader = Reader::new();
+    let known = reader.known();
+    let imports = |reader: &Reader| {
+        let federation = reader.0.federate();
+        (federation.peer(&name("beta")).unwrap().imports, federation.members.len())
+    };
+    let before = imports(&reader);
+    let document = reader.private_document();
+    // The old one first: it is believed as long as no signature has been seen.
+    assert_eq!(reader.deliver(&known, Delivery::default(), 10), Absorbed::Confirmed);
+    for now in [20, 30, 40] {
+        assert_eq!(reader.public(&known, BETA, 10, now), Absorbed::Confirmed);
+        let signed = header(&key(BETA), &of_private(&document), at(now));
+        assert_eq!(reader.private(&document, delivery(&signed), now), Absorbed::Confirmed);
+        let kinds = [DocumentKind::Public, DocumentKind::Private];
+        let unsigned = Delivery::default();
+        let mut answers: Vec<_> =
+            kinds.into_iter().map(|kind| reader.not_modified(kind, &unsigned, now + 1)).collect();
+        answers.push(reader.deliver(&known, unsigned.clone(), now + 2));
+        answers.push(reader.private(&document, unsigned, now + 2));
+        assert!(answers.iter().all(|answer| matches!(answer, Absorbed::Refused(_))), "{answers:?}");
+        assert_eq!((reader.known(), reader.private_document()), (known.clone(), document.clone()));
+        assert_eq!(imports(&reader), before);
+        // What was confirmed by a signature is as old as that.
+        assert_eq!(reader.0.known("beta").public.as_ref().unwrap().confirmed, at(now));
+    }
+    // When all sign, the operator has nothing to do.
+    assert_eq!(reader.public(&known, BETA, 10, 50), Absorbed::Confirmed);
+    let signed = header(&key(BETA), &of_private(&document), at(50));
+    assert_eq!(reader.private(&document, delivery(&signed), 50), Absorbed::Confirmed);
+    let findings = reader.0.federate().findings;
+    for told in found(&findings, Reason::UnsignedDocument) {
+        assert_eq!(told.severity, Severity::Warning);
+        assert!(told.message.contains("nothing has to be done"), "{told}");
+    }
 }

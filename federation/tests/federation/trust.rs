@@ -212,6 +212,18 @@ fn however_old_the_known_document_is_nothing_takes_its_place() {
         assert!(matches!(rig.announce(&new, seconds), Absorbed::Held(_)));
         assert_eq!(rig.trusted(), &old);
         // Nothing confirms the known root, so it is not used forever either.
+        // It is fetched, so nobody has to look for the reason why it is not.
+        let findings = rig.federate().findings;
+        let aged = findings.iter().filter(|finding| {
+            finding.object == beta()
+                && finding.field.as_deref() == Some("public.json")
+                && matches!(finding.reason, Reason::Stale | Reason::Expired)
+        });
+        for finding in aged.clone() {
+            assert!(finding.message.contains("is held: see the condition Held"), "{finding}");
+            assert!(!finding.message.contains("cannot be fetched"), "{finding}");
+        }
+        assert_eq!(aged.count(), usize::from(seconds > 20));
         let has_bundle = rig.federate().bundles.contains_key(&crate::rig::domain("beta.example"));
         assert_eq!(has_bundle, seconds < limit, "{seconds}");
     }

@@ -3,8 +3,9 @@
 use crate::cluster::Cluster;
 use fedgate_core::{Hostname, ServicePort};
 use fedgate_exchange::exporter::{
-    self, Access, Document, ExporterSettings, MetadataPath, Metrics, Published, ServerTls, Signer,
+    self, Access, Document, ExporterSettings, MetadataPath, Metrics, Published, ServerTls,
 };
+use fedgate_exchange::keyring::Keyring;
 use fedgate_federation::bundle::{Root, roots_from_pem};
 use fedgate_federation::document::{
     ClusterUuid, GatewayAddress, GatewayHost, PrivateDocument, PublicDocument, PublicService,
@@ -65,7 +66,7 @@ async fn serve(number: usize, tls: &Arc<ServerTls>, root: &Root) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (path, tls) = (MetadataPath::default(), Some(Arc::clone(tls)));
-    let settings = ExporterSettings::new(path, tls, Metrics::default(), Signer::default());
+    let settings = ExporterSettings::new(path, tls, Metrics::default(), Keyring::default());
     let published = watch::Sender::new(Arc::new(published(number, root)));
     #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
     tokio::spawn(exporter::serve(listener, settings, published, std::future::pending()));

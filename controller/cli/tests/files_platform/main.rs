@@ -15,6 +15,7 @@ mod page;
 mod progress;
 #[path = "../../../../federation/tests/federation/readable.rs"]
 mod readable;
+mod rotation;
 mod running;
 mod settings;
 mod shell;

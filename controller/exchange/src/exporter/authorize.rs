@@ -1,7 +1,7 @@
 //! Decides who may read which private document. No other code makes this decision.
 //!
-//! From outside, all refusals look alike. They return the same bytes and cost the same work, one
-//! signature check, whether or not the token's subject is a member. Only our log and counters show
+//! From outside, all refusals look alike. They return the same bytes and cost the same work, two
+//! signature checks, whether or not the token's subject is a member. Only our log and counters show
 //! the reason.
 
 use super::{Metrics, PeerAccess, Published, metrics::TokenLabels};
@@ -75,18 +75,18 @@ impl Authorizer {
         Self { metrics, since, used: Mutex::new(used), logged: Mutex::default() }
     }
 
-    /// Identifies the peer that asks. A token is good for one answer, or for the same answer again
+    /// Identifies the peer that asks, by its token. A token is good for one answer, or for the same answer again
     /// within a second.
     pub(super) fn authorize<'p>(
         &self,
         published: &'p Arc<Published>,
         headers: &HeaderMap,
         now: Timestamp,
-    ) -> Result<(ClusterUuid, &'p PeerAccess), Refusal> {
+    ) -> Result<(VerifiedToken, &'p PeerAccess), Refusal> {
         let checked = check(published, headers, now).and_then(|(token, peer)| {
             self.check_start(&token, now)?;
             self.accept_once(published, &token, now)?;
-            Ok((token.subject, peer))
+            Ok((token, peer))
         });
         checked.inspect_err(|refusal| self.report(*refusal))
     }
@@ -142,14 +142,14 @@ fn check<'p>(
     let token = bearer(headers).ok_or(Refusal::NoToken)?;
     let access = published.access.as_ref().ok_or(Refusal::NotReady)?;
     let is_member = Cell::new(false);
-    let key_of = |subject: &ClusterUuid| {
+    let keys_of = |subject: &ClusterUuid| {
         let peer = access.peer(subject);
         is_member.set(peer.is_some());
-        // For a stranger, our own key stands in, so that the same work is done. The result is a
+        // For a stranger, our own keys stand in, so that the same work is done. The result is a
         // refusal anyway.
-        Some(peer.map_or(access.own_key, |peer| peer.key))
+        Some(peer.map_or(access.own_keys, |peer| peer.keys))
     };
-    match verify(token, &access.audience, key_of, now, DEFAULT_LEEWAY) {
+    match verify(token, &access.audience, keys_of, now, DEFAULT_LEEWAY) {
         Ok(token) => {
             access.peer(&token.subject).map(|peer| (token, peer)).ok_or(TokenError::UnknownSubject)
         }

@@ -1,7 +1,8 @@
 //! A document, ready to be sent. Documents of peers that may see the same services share their
 //! large part.
 
-use super::signing::{Signed, Signer};
+use super::signing::Signed;
+use crate::keyring::Keyring;
 use axum::{
     body::{Body, Bytes},
     http::HeaderValue,
@@ -63,7 +64,7 @@ impl Document {
     }
 
     /// The same document, to be signed. `audience` is the only reader that it is for.
-    pub(super) fn issued_by(
+    pub(crate) fn issued_by(
         self,
         issuer: &ClusterUuid,
         kind: DocumentKind,
@@ -76,8 +77,8 @@ impl Document {
     }
 
     /// Its signature at this moment; `None` if it is not to be signed.
-    pub(super) fn signature(&self, signer: &Signer, now: Timestamp) -> Option<HeaderValue> {
-        self.signed.as_ref()?.signature(signer, now)
+    pub(super) fn signature(&self, keyring: &Keyring, now: Timestamp) -> Option<HeaderValue> {
+        self.signed.as_ref()?.signature(keyring, now)
     }
 
     /// The bytes as a response body.

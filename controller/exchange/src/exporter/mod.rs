@@ -43,7 +43,6 @@ pub(crate) use metrics::{DocumentLabel, Dropped, DroppedLabels, RequestLabels, T
 pub use published::{Access, Published};
 pub(crate) use settings::Transport;
 pub use settings::{ExporterSettings, InvalidPath, MetadataPath};
-pub use signing::Signer;
 pub use tls::ServerTls;
 pub use tls_files::MetadataTls;
 

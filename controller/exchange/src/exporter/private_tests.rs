@@ -5,11 +5,9 @@ use super::{
     Access, Document, Limits, Published, TokenLabels, Transport,
     server_tests::{TestServer, documents},
 };
-use crate::{
-    importer::Identity,
-    loopback::{TestCa, TestClock, identity},
-};
+use crate::loopback::{OneKey, TestCa, TestClock, identity};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use fedgate_federation::key::PublicKeys;
 use fedgate_federation::token::{TokenSource, sign};
 use fedgate_process::clock::Clock;
 use std::sync::Arc;
@@ -20,9 +18,9 @@ const PATH: &str = "/metadata/private/federation.json";
 struct Scene {
     server: TestServer,
     clock: TestClock,
-    ours: Identity,
-    beta: Identity,
-    gamma: Identity,
+    ours: OneKey,
+    beta: OneKey,
+    gamma: OneKey,
     tokens: TokenSource,
 }
 
@@ -62,7 +60,7 @@ impl Scene {
     }
 
     /// A token for us that nobody has used yet.
-    fn fresh(&mut self, of: &Identity) -> String {
+    fn fresh(&mut self, of: &OneKey) -> String {
         self.tokens
             .issue(&of.key, &of.cluster_uuid, &self.ours.cluster_uuid, self.clock.now())
             .unwrap()
@@ -93,7 +91,7 @@ impl Scene {
     }
 }
 
-pub(super) fn published(ours: &Identity, peers: &[(&Identity, &'static str)]) -> Published {
+pub(super) fn published(ours: &OneKey, peers: &[(&OneKey, &'static str)]) -> Published {
     let mut access = Access::new(ours.cluster_uuid.clone(), ours.key.public());
     for (peer, document) in peers {
         access.allow(peer.cluster_uuid.clone(), peer.key.public(), Document::new(*document));
@@ -142,7 +140,7 @@ async fn all_refusals_look_the_same() {
         (scene.ours.clone(), scene.beta.clone(), scene.gamma.clone(), identity());
     let scene_now = scene.clock.now();
     let at = |seconds| scene_now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
-    let token = |key: &Identity, subject: &Identity, audience: &Identity, at| {
+    let token = |key: &OneKey, subject: &OneKey, audience: &OneKey, at| {
         sign(&key.key, &subject.cluster_uuid, &audience.cluster_uuid, at).unwrap()
     };
     let good = scene.beta();
@@ -315,4 +313,21 @@ async fn a_request_of_dkp_over_tls_is_answered() {
         (response.status().as_u16(), response.text().await.unwrap().as_str()),
         (200, "for beta")
     );
+}
+
+#[tokio::test]
+async fn a_token_by_either_of_a_peers_keys_is_good() {
+    let mut scene = Scene::new().await;
+    let (other, third) = (identity().key, identity().key);
+    let mut access = Access::new(scene.ours.cluster_uuid.clone(), scene.ours.key.public());
+    let keys = PublicKeys::new(scene.beta.key.public(), Some(other.public()));
+    access.allow(scene.beta.cluster_uuid.clone(), keys, Document::new("for beta"));
+    let published = Published { access: Some(access), ..Published::default() };
+    scene.server.published.send_replace(Arc::new(published));
+    for (key, code) in [(scene.beta.key.clone(), 200), (other, 200), (third, 401)] {
+        let token = scene.fresh(&OneKey { key, ..scene.beta.clone() });
+        let answer = scene.ask(&token).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{answer}");
+    }
+    assert_eq!(scene.refused_as("signature"), 1);
 }

@@ -3,7 +3,7 @@
 
 use super::document::{Document, Head};
 use fedgate_federation::{
-    Federation, document::ClusterUuid, key::PublicKey, knowledge::DocumentKind,
+    Federation, document::ClusterUuid, key::PublicKeys, knowledge::DocumentKind,
 };
 use std::collections::HashMap;
 
@@ -22,14 +22,14 @@ pub struct Published {
 #[derive(Clone, Debug)]
 pub struct Access {
     pub(super) audience: ClusterUuid,
-    pub(super) own_key: PublicKey,
+    pub(super) own_keys: PublicKeys,
     peers: HashMap<ClusterUuid, PeerAccess>,
 }
 
 /// One peer's access.
 #[derive(Clone, Debug)]
 pub(super) struct PeerAccess {
-    pub(super) key: PublicKey,
+    pub(super) keys: PublicKeys,
     pub(super) document: Document,
 }
 
@@ -59,15 +59,15 @@ fn public_document(federation: &Federation) -> Document {
 }
 
 impl Access {
-    /// Access for no peers yet. `audience` is the audience that tokens must have; `own_key` is this
-    /// cluster's own key.
-    pub fn new(audience: ClusterUuid, own_key: PublicKey) -> Self {
-        Self { audience, own_key, peers: HashMap::new() }
+    /// Access for no peers yet. `audience` is the audience that tokens must have; `own_keys` are this
+    /// cluster's own.
+    pub fn new(audience: ClusterUuid, own_keys: impl Into<PublicKeys>) -> Self {
+        Self { audience, own_keys: own_keys.into(), peers: HashMap::new() }
     }
 
     fn of(federation: &Federation) -> Self {
         let public = &federation.public_document;
-        let mut access = Self::new(public.cluster_uuid.clone(), public.authn_key);
+        let mut access = Self::new(public.cluster_uuid.clone(), public.keys());
         let mut heads = HashMap::new();
         for (cluster, member) in &federation.members {
             let Some(document) = federation.private_documents.get(&member.peer) else { continue };
@@ -79,14 +79,14 @@ impl Access {
             let (issuer, kind) = (&public.cluster_uuid, DocumentKind::Private);
             let document = head.with(document.tail_json());
             let document = document.issued_by(issuer, kind, Some(cluster), sequence);
-            access.allow(cluster.clone(), member.key, document);
+            access.allow(cluster.clone(), member.keys, document);
         }
         access
     }
 
-    /// Lets the cluster that signs its tokens with `key` read `document`.
-    pub fn allow(&mut self, cluster: ClusterUuid, key: PublicKey, document: Document) {
-        self.peers.insert(cluster, PeerAccess { key, document });
+    /// Lets the cluster that signs its tokens with one of `keys` read `document`.
+    pub fn allow(&mut self, cluster: ClusterUuid, keys: impl Into<PublicKeys>, document: Document) {
+        self.peers.insert(cluster, PeerAccess { keys: keys.into(), document });
     }
 
     pub(super) fn peer(&self, cluster: &ClusterUuid) -> Option<&PeerAccess> {

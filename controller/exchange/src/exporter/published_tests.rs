@@ -25,6 +25,7 @@ fn federation(peers: &[&str]) -> Federation {
         trust_domain: TrustDomain::parse("alpha.example").unwrap(),
         cluster_uuid: ours.cluster_uuid,
         authn_key: ours.key.public(),
+        other_key: None,
         roots: vec![root()],
         credentials: Credentials::default(),
         network: Network::default(),

@@ -90,9 +90,10 @@ async fn private_document(
     let published = exporter.published();
     let now = exporter.settings.clock.now();
     let response = match exporter.authorizer.authorize(&published, &headers, now) {
-        Ok((cluster, peer)) => {
+        Ok((token, peer)) => {
+            let (cluster, key) = (token.subject, token.key);
             slot.mark_proven(&cluster);
-            let reader = Reader { cluster, key: peer.key, slot, started };
+            let reader = Reader { cluster, key, slot, started };
             let wait = prefer::wait(headers.get_all(PREFER)).filter(|_| method == Method::GET);
             match wait {
                 Some(wait) => exporter.answer_in_time(&reader, wait, &headers).await,
@@ -187,7 +188,7 @@ impl Exporter {
     fn answer(&self, document: &Document, headers: &HeaderMap) -> Response {
         let mut response = answer(document, headers);
         let now = self.settings.clock.now();
-        if let Some(signature) = document.signature(&self.settings.signer, now) {
+        if let Some(signature) = document.signature(&self.settings.keyring, now) {
             response.headers_mut().insert(SIGNATURE, signature);
         }
         response
@@ -199,9 +200,10 @@ impl Exporter {
     }
 }
 
-/// The reader's document, if it is still a peer with the same key.
+/// The reader's document, if it is still a peer that may sign with the same key.
 fn document_for<'p>(published: &'p Published, reader: &Reader) -> Option<&'p Document> {
-    published.peer(&reader.cluster).filter(|peer| peer.key == reader.key).map(|peer| &peer.document)
+    let peer = published.peer(&reader.cluster).filter(|peer| peer.keys.contains(&reader.key));
+    peer.map(|peer| &peer.document)
 }
 
 fn is_known(document: &Document, headers: &HeaderMap) -> bool {

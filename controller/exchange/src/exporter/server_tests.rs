@@ -2,8 +2,9 @@
 
 use super::{
     Document, Dropped, DroppedLabels, ExporterSettings, Limits, MetadataPath, Metrics, Published,
-    ServerTls, Signer, Transport, serve,
+    ServerTls, Transport, serve,
 };
+use crate::keyring::Keyring;
 use crate::loopback::{TestCa, read_head};
 use fedgate_process::clock::Clock;
 use jiff::Timestamp;
@@ -23,7 +24,7 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) published: watch::Sender<Arc<Published>>,
     pub(crate) metrics: Metrics,
-    pub(crate) signer: Signer,
+    pub(crate) keyring: Keyring,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -38,21 +39,21 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (published, metrics) = (watch::Sender::new(Arc::new(published)), Metrics::default());
-        let signer = Signer::default();
+        let keyring = Keyring::default();
         let settings = ExporterSettings {
             path: MetadataPath::default(),
             transport,
             limits,
             clock,
             metrics: metrics.clone(),
-            signer: signer.clone(),
+            keyring: keyring.clone(),
         };
         let (stop, stopped) = oneshot::channel();
         let served = published.clone();
         let task = tokio::spawn(async move {
             serve(listener, settings, served, async { drop(stopped.await) }).await
         });
-        Self { address, published, metrics, signer, stop: Some(stop), task }
+        Self { address, published, metrics, keyring, stop: Some(stop), task }
     }
 
     pub(crate) async fn plain(limits: Limits) -> Self {

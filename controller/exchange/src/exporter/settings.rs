@@ -1,6 +1,7 @@
 //! The exporter's settings.
 
-use super::{Limits, Metrics, ServerTls, Signer};
+use super::{Limits, Metrics, ServerTls};
+use crate::keyring::Keyring;
 use fedgate_process::clock::{Clock, SystemClock};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ pub struct ExporterSettings {
     /// The exporter's counters.
     pub(crate) metrics: Metrics,
     /// What signs the documents.
-    pub(crate) signer: Signer,
+    pub(crate) keyring: Keyring,
 }
 
 impl ExporterSettings {
@@ -27,7 +28,7 @@ impl ExporterSettings {
         path: MetadataPath,
         tls: Option<Arc<ServerTls>>,
         metrics: Metrics,
-        signer: Signer,
+        keyring: Keyring,
     ) -> Self {
         let limits = Limits::default().within_descriptors();
         let (transport, limits) = match tls {
@@ -35,7 +36,7 @@ impl ExporterSettings {
             None => (Transport::Plain, Limits { connections_per_source: None, ..limits }),
             Some(tls) => (Transport::Tls(tls), limits),
         };
-        Self { path, transport, limits, clock: Arc::new(SystemClock), metrics, signer }
+        Self { path, transport, limits, clock: Arc::new(SystemClock), metrics, keyring }
     }
 }
 

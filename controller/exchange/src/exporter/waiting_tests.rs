@@ -5,10 +5,7 @@ use super::{
     Document, Limits, Published, Transport, private_tests,
     server_tests::{TestServer, documents},
 };
-use crate::{
-    importer::Identity,
-    loopback::{TestCa, TestClock, identity},
-};
+use crate::loopback::{OneKey, TestCa, TestClock, identity};
 use fedgate_federation::token::TokenSource;
 use fedgate_process::clock::Clock;
 use std::{
@@ -29,8 +26,8 @@ const LONG: u64 = 50;
 struct Scene {
     server: TestServer,
     clock: TestClock,
-    ours: Identity,
-    peers: Vec<Identity>,
+    ours: OneKey,
+    peers: Vec<OneKey>,
     tokens: Vec<TokenSource>,
 }
 
@@ -81,7 +78,7 @@ impl Scene {
     }
 }
 
-fn published(ours: &Identity, peers: &[Identity], text: &'static str) -> Published {
+fn published(ours: &OneKey, peers: &[OneKey], text: &'static str) -> Published {
     let documents: Vec<_> = peers.iter().map(|peer| (peer, text)).collect();
     private_tests::published(ours, &documents)
 }

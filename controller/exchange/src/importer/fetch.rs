@@ -41,6 +41,14 @@ pub(super) enum Answer {
     NotModified(Delivery),
 }
 
+impl Answer {
+    /// The entity tag of the document.
+    pub(super) fn etag(&self) -> Option<&str> {
+        let (Self::Fresh { delivery, .. } | Self::NotModified(delivery)) = self;
+        delivery.etag.as_deref()
+    }
+}
+
 /// The outcome, and what the answer reveals about the server's clock.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fetched {

@@ -2,15 +2,15 @@
 //! them.
 
 use super::{
-    FetchLimits, Identity, Importer, ImporterSettings, Metrics, PeerUpdate, ProbeLabels,
-    SystemRoots, client_certificate::ClientCertificates,
+    FetchLimits, Importer, ImporterSettings, Metrics, PeerUpdate, ProbeLabels, SystemRoots,
+    client_certificate::ClientCertificates,
 };
 use crate::{
     exporter::{
         Access, Document, Limits as ExporterLimits, Published, Transport, server_tests::TestServer,
     },
     lookup::LookUpSettings,
-    loopback::{Server, TestCa, TestClock, identity},
+    loopback::{OneKey, Server, TestCa, TestClock, identity},
     probe::{ProbeSettings, probe_tests::gateway},
     proxy::Proxies,
 };
@@ -67,7 +67,7 @@ impl Cluster {
             Arc::new(clock.clone()),
         )
         .await;
-        exporter.signer.use_key(identity.key.clone());
+        exporter.keyring.use_keys(identity.key.clone());
         let (sender, updates) = mpsc::channel(16);
         let metrics = Metrics::default();
         let gateway = GatewayHost::parse(&format!("192.0.2.{}", name.as_bytes()[0])).unwrap();
@@ -76,6 +76,7 @@ impl Cluster {
                 trust_domain: TrustDomain::parse(&format!("{name}.example")).unwrap(),
                 cluster_uuid: identity.cluster_uuid.clone(),
                 authn_key: identity.key.public(),
+                other_key: None,
                 roots: vec![Root::from_der(&root.der()).unwrap()],
                 credentials: Credentials::default(),
                 network: Network::default(),
@@ -152,7 +153,7 @@ impl Cluster {
     }
 }
 
-fn settings(identity: Identity, clock: &TestClock, metrics: &Metrics) -> ImporterSettings {
+fn settings(identity: OneKey, clock: &TestClock, metrics: &Metrics) -> ImporterSettings {
     ImporterSettings {
         poll: Duration::from_millis(50),
         limits: FetchLimits::default(),
@@ -160,7 +161,7 @@ fn settings(identity: Identity, clock: &TestClock, metrics: &Metrics) -> Importe
         lookup: LookUpSettings::default(),
         documents: Limits::default(),
         times: Times::default(),
-        identity,
+        identity: identity.into(),
         metrics: metrics.clone(),
         proxies: Proxies::none(),
         client_certificates: ClientCertificates::default(),

@@ -12,6 +12,7 @@ use super::{
 use crate::lookup::{LookUps, look_up_now};
 use fedgate_federation::{
     document::{ClusterUuid, PRIVATE_PATH, PUBLIC_PATH},
+    key::PublicKey,
     knowledge::{
         Absorbed, Blame, Delivery, DocumentKind, ExchangeReason, LookupOutcome, PeerKnowledge,
         ProbeResult,
@@ -37,26 +38,44 @@ pub(super) struct Poller {
     pub(super) decision: Option<bool>,
     /// How to connect to the peer's endpoint, from the last round.
     pub(super) connector: Option<Connector>,
+    /// Whether tokens are signed with the other key, because the peer refuses the current one.
+    pub(super) by_other_key: bool,
     /// Whether the last answer said that the peer can wait.
     pub(super) waits: bool,
+    /// The entity tag of the private document that was refused last, because a key signs it that is
+    /// held. A request waits until that changes: the peer may go back, or announce the key properly.
+    pub(super) refused: Option<String>,
     /// The open connection, while the peer can wait.
     pub(super) client: Option<Client>,
     pub(super) patience: Patience,
     pub(super) pace: Pace,
 }
 
+/// A token, and the key that signed it.
+pub(super) struct Token {
+    pub(super) text: String,
+    pub(super) key: PublicKey,
+}
+
 impl Poller {
     /// Asks for both documents. The knowledge records how each attempt ended.
     pub(super) async fn round(&mut self) -> RoundOutcome {
         self.knowledge.follow(&self.peer);
+        self.refused = None;
         let ended = self.fetch_both().await;
+        if self.goes_on(ended) {
+            return ended;
+        }
         if ended == RoundOutcome::Failed {
             self.connector = None;
         }
-        if ended != RoundOutcome::Succeeded {
-            self.hang_up();
-        }
+        self.hang_up();
         ended
+    }
+
+    /// Returns true if there is something to wait for after a round that ended like this.
+    pub(super) fn goes_on(&self, ended: RoundOutcome) -> bool {
+        ended == RoundOutcome::Succeeded || self.refused.is_some()
     }
 
     /// Returns true if nobody answered at the last attempt.
@@ -194,9 +213,27 @@ impl Poller {
     }
 
     /// Issues the next token for the peer with this UUID.
-    pub(super) fn issue_token(&mut self, audience: &ClusterUuid) -> Result<String, SigningFailed> {
+    pub(super) fn issue_token(&mut self, audience: &ClusterUuid) -> Result<Token, SigningFailed> {
         let (identity, now) = (&self.settings.identity, self.settings.clock.now());
-        self.tokens.issue(&identity.key, &identity.cluster_uuid, audience, now)
+        let keys = identity.keyring.keys().ok_or(SigningFailed)?;
+        let other = keys.other.as_ref().filter(|_| self.by_other_key);
+        let key = other.unwrap_or(&keys.current);
+        let text = self.tokens.issue(key, &identity.cluster_uuid, audience, now)?;
+        Ok(Token { text, key: key.public() })
+    }
+
+    /// Records by which key the peer has accepted a token.
+    pub(super) fn accepted(&mut self, token: &PublicKey) {
+        self.knowledge.record_accepted_key(token);
+    }
+
+    /// During a rotation of our keys, a peer may know only the other one: it has not read our
+    /// public document since the switch, or holds the new key. Returns true if it can be asked with
+    /// that one.
+    fn try_other_key(&mut self) -> bool {
+        let keys = self.settings.identity.keyring.keys();
+        let has_other = keys.is_some_and(|keys| keys.other.is_some());
+        !std::mem::replace(&mut self.by_other_key, true) && has_other
     }
 
     async fn fetch_private(&mut self, client: &Client) -> RoundOutcome {
@@ -227,7 +264,22 @@ impl Poller {
                 return RoundOutcome::NoToken;
             }
         }
-        let token = match self.issue_token(&audience) {
+        self.by_other_key = false;
+        loop {
+            let ended = self.fetch_private_with(client, &audience).await;
+            if ended != RoundOutcome::Pairing || !self.try_other_key() {
+                return ended;
+            }
+        }
+    }
+
+    async fn fetch_private_with(
+        &mut self,
+        client: &Client,
+        audience: &ClusterUuid,
+    ) -> RoundOutcome {
+        let kind = DocumentKind::Private;
+        let token = match self.issue_token(audience) {
             Ok(token) => token,
             Err(error) => {
                 self.failed(kind, ExchangeReason::TokenGenerationFailed, &error.to_string());
@@ -236,7 +288,7 @@ impl Poller {
         };
         let get_private = Get {
             url: self.peer.endpoint.document(PRIVATE_PATH),
-            bearer: Some(&token),
+            bearer: Some(&token.text),
             known: self.knowledge.etag(kind),
             limit: self.settings.documents.body_bytes,
             wait: Some(Duration::ZERO),
@@ -245,10 +297,16 @@ impl Poller {
         self.waits = fetched.waits;
         self.client = fetched.can_go_on().then(|| client.clone());
         match self.read_clock(fetched) {
-            Ok(answer) => match self.take(kind, answer).await {
-                true => RoundOutcome::Succeeded,
-                false => RoundOutcome::Failed,
-            },
+            Ok(answer) => {
+                self.accepted(&token.key);
+                let etag = answer.etag().map(str::to_owned);
+                if self.take(kind, answer).await {
+                    return RoundOutcome::Succeeded;
+                }
+                let is_held = self.knowledge.held_trust.is_some();
+                self.refused = etag.filter(|_| is_held && self.is_refusing());
+                RoundOutcome::Failed
+            }
             Err(FetchFailure::Status(refused)) if refused.status == UNAUTHORIZED => {
                 self.failed(kind, ExchangeReason::NonOkResponse, &self.unauthorized());
                 RoundOutcome::Pairing
@@ -343,6 +401,12 @@ impl Poller {
         for finding in absorbed.into_findings() {
             self.settings.metrics.noticed(&self.peer.name, finding.reason);
         }
+    }
+
+    /// Returns true if the last private document was refused.
+    fn is_refusing(&self) -> bool {
+        let exchange = self.knowledge.private_exchange.as_ref();
+        exchange.is_some_and(|last| last.reason == ExchangeReason::InvalidPrivateMetadata)
     }
 
     fn failed(&mut self, kind: DocumentKind, reason: ExchangeReason, message: &str) {

@@ -4,6 +4,7 @@ use super::client_certificate::ClientCertificates;
 use super::{Metrics, SystemRoots};
 use crate::{
     exporter,
+    keyring::Keyring,
     lookup::LookUpSettings,
     probe::{ProbeIdentity, ProbeSettings},
     proxy::Proxies,
@@ -11,7 +12,6 @@ use crate::{
 };
 use fedgate_federation::{
     document::{ClusterUuid, Limits},
-    key::SigningKey,
     knowledge::Times,
 };
 use fedgate_process::clock::{Clock, SystemClock};
@@ -86,8 +86,8 @@ impl ImporterSettings {
 pub struct Identity {
     /// Its UUID.
     pub cluster_uuid: ClusterUuid,
-    /// The key that signs its tokens.
-    pub key: SigningKey,
+    /// The keys that its tokens are signed with.
+    pub keyring: Keyring,
 }
 
 /// How much a peer may use of the importer.

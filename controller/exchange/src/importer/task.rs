@@ -54,7 +54,9 @@ impl PeerTask {
             decisions: DecisionWatch(self.decisions.subscribe()),
             decision: None,
             connector: None,
+            by_other_key: false,
             waits: false,
+            refused: None,
             client: None,
             patience: Patience::new(&shared.settings.times),
             pace: Pace::default(),
@@ -87,7 +89,7 @@ impl Running<'_> {
         }
         loop {
             let mut ended = self.round().await?;
-            while ended == RoundOutcome::Succeeded && self.poller.can_wait() {
+            while self.poller.goes_on(ended) && self.poller.can_wait() {
                 match self.wait().await? {
                     Then::Wait => {}
                     Then::Round => ended = self.round().await?,

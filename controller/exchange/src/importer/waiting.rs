@@ -11,7 +11,7 @@ use super::{
     poll_backoff::RoundOutcome,
     round::Poller,
 };
-use fedgate_federation::{document::PRIVATE_PATH, knowledge::DocumentKind};
+use fedgate_federation::{document::PRIVATE_PATH, key::PublicKey, knowledge::DocumentKind};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -22,6 +22,8 @@ use tokio::{
 pub(super) struct Waited {
     fetched: Fetched,
     time: Duration,
+    /// The key that signed the token.
+    key: PublicKey,
     /// Bounds how many bodies are read at once.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -61,12 +63,13 @@ impl Poller {
         let client = self.client().ok()?;
         self.client = Some(client.clone());
         let (token, settings) = (self.issue_token(&audience).ok()?, self.settings.clone());
-        let known = self.knowledge.etag(DocumentKind::Private).map(str::to_owned);
+        let known = self.refused.as_deref().or(self.knowledge.etag(DocumentKind::Private));
+        let known = known.map(str::to_owned);
         let url = self.peer.endpoint.document(PRIVATE_PATH);
         Some(async move {
             let get = Get {
                 url,
-                bearer: Some(&token),
+                bearer: Some(&token.text),
                 known: known.as_deref(),
                 limit: settings.documents.body_bytes,
                 wait: Some(wait),
@@ -84,14 +87,15 @@ impl Poller {
                     (read.unwrap_or(Err(late)), waits, permit)
                 }
             };
-            Waited { fetched: Fetched { answer, clock: None, waits }, time, _permit: permit }
+            let fetched = Fetched { answer, clock: None, waits };
+            Waited { fetched, time, key: token.key, _permit: permit }
         })
     }
 
     /// Takes the answer to a request that waited. A failure is not recorded: the peer may be well,
     /// and only something in between lost patience. The round that follows shows it.
     pub(super) async fn waited(&mut self, waited: Waited) -> Then {
-        let Waited { fetched, time, _permit } = waited;
+        let Waited { fetched, time, key, _permit } = waited;
         self.waits = fetched.waits;
         if !fetched.can_go_on() {
             self.client = None;
@@ -105,6 +109,11 @@ impl Poller {
             }
         };
         self.patience.answered();
+        self.accepted(&key);
+        // A round begins with the public document, which says whether the key is still held.
+        if self.refused.is_some() {
+            return Then::Round;
+        }
         let good = self.take(DocumentKind::Private, answer).await;
         self.look_up_new_names().await;
         match (good, self.waits) {

@@ -1,5 +1,6 @@
 //! Checks the files with this cluster's certificates and keys.
 
+use crate::cluster_identity::OTHER_KEY_FILE;
 use crate::settings::{IdentityFiles, Settings};
 use fedgate_exchange::settings::MetadataTransport;
 use fedgate_federation::bundle::Root;
@@ -35,9 +36,13 @@ pub(super) fn read(settings: &Settings, roots: &[Root]) -> Credentials {
         credentials.add(Credentials::of_endpoint(&chain.source(&object), &key.source(&object)));
         credentials.faults.extend(exposed(&key, OTHERS, &object));
     }
-    // Only the controller reads this key.
+    // Only the controller reads these keys.
     let authn = File::read("keyFile", &settings.key_file);
     credentials.faults.extend(exposed(&authn, GROUP_AND_OTHERS, &object));
+    if let Some(path) = &settings.other_key_file {
+        let other = File::read(OTHER_KEY_FILE, path);
+        credentials.faults.extend(exposed(&other, GROUP_AND_OTHERS, &object));
+    }
     credentials
 }
 

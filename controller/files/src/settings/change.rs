@@ -18,6 +18,7 @@ impl Settings {
             egress,
             identity,
             key_file,
+            other_key_file,
             times,
             peers,
             admin,
@@ -50,12 +51,13 @@ impl Settings {
             ("egress.admin", self.egress.admin == egress_admin),
             ("metadata", self.metadata == metadata),
             ("identity", self.identity == identity),
-            ("keyFile", self.key_file == key_file),
             ("times", self.times == times),
             ("peers", self.peers == peers),
             ("admin", self.admin == admin),
         ];
         self.network = network;
+        // Whether the keys in them take effect without a restart is judged when they are read.
+        (self.key_file, self.other_key_file) = (key_file, other_key_file);
         self.gateway.advertise = advertise;
         self.egress.ports = ports;
         self.gateway.open_files = open_files;

@@ -32,6 +32,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
     let metadata = metadata(dir, root.section("metadata"));
     let identity = identity(dir, root.section("identity"));
     let key_file = root.or("keyFile", dir.join("state/authn.key"), path(dir));
+    let other_key_file = root.optional("otherKeyFile", path(dir));
     let times = times(root.section("times"));
     let peers = peers(dir, root.section("peers"));
     let admin = root.section("admin");
@@ -47,6 +48,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
         metadata: metadata?,
         identity: identity?,
         key_file,
+        other_key_file,
         times,
         peers,
         admin: Admin { listen: admin_listen },

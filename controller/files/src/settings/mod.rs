@@ -39,6 +39,8 @@ pub struct Settings {
     pub identity: IdentityFiles,
     /// `keyFile` (`state/authn.key`): the Ed25519 key that signs requests; created if missing.
     pub key_file: PathBuf,
+    /// `otherKeyFile`: during a rotation the next key, or the last. It is never created.
+    pub other_key_file: Option<PathBuf>,
     /// `times`: `poll` (`30s`), `probe` (`60s`), `timeout` (`15s`), `staleAfter` (`5m`) and
     /// `stalenessLimit` (`24h`).
     pub times: Intervals,

@@ -26,9 +26,11 @@ use fedgate_engine::running::Running;
 use fedgate_envoy::EnvoyFiles;
 use fedgate_exchange::exporter;
 use fedgate_exchange::importer::PeerUpdate;
+use fedgate_exchange::keyring::Keyring;
 use fedgate_exchange::probe::ProbeIdentity;
+use fedgate_federation::document::ClusterUuid;
 use fedgate_federation::federate::Published;
-use fedgate_federation::key::SigningKey;
+use fedgate_federation::key::SigningKeys;
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::Objects;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
@@ -44,7 +46,8 @@ use tokio::sync::watch;
 pub(crate) struct Site {
     pub(crate) settings: Settings,
     compiler: Compiler,
-    key: SigningKey,
+    keys: SigningKeys,
+    keyring: Keyring,
     /// When the UUID or key was created again because the old one was lost.
     replaced_at: Option<Timestamp>,
     state: StateFolder,
@@ -89,7 +92,7 @@ impl Site {
         deployment: Deployment,
     ) -> anyhow::Result<Self> {
         let saved_versions: Published = state.load(PUBLISHED).unwrap_or_default();
-        let Local { cluster, key } = local;
+        let Local { cluster, keys, other_key: _ } = local;
         let on_disk = table_of_gateway(&deployment, &cluster);
         let previous = saved_versions.clone().resumed(on_disk.as_ref());
         let written = match on_disk {
@@ -105,7 +108,8 @@ impl Site {
                 previous,
                 written.clone(),
             ),
-            key,
+            keyring: Keyring::new(keys.clone()),
+            keys,
             replaced_at: cluster_identity::replaced_at(&state),
             written,
             saved,
@@ -128,6 +132,16 @@ impl Site {
     /// What the admin address shows.
     pub(crate) fn in_force(&self) -> Arc<ArcSwapOption<InForce>> {
         Arc::clone(&self.in_force)
+    }
+
+    /// The UUID that peers know this cluster by.
+    pub(crate) fn cluster_uuid(&self) -> ClusterUuid {
+        self.compiler.cluster.cluster_uuid.clone()
+    }
+
+    /// The keys that importer and exporter sign with.
+    pub(crate) fn keyring(&self) -> Keyring {
+        self.keyring.clone()
     }
 
     /// What the exporter serves.
@@ -174,10 +188,11 @@ impl Site {
             let message = format!("{error:#}; {STAYS}");
             Finding::error(FindingReason::Unreadable, cluster.clone(), field, message)
         };
-        let Local { cluster: mut new, key } = match local::read(&self.settings, &self.state) {
-            Ok(local) => local,
-            Err(error) => return vec![unreadable("", error)],
-        };
+        let Local { cluster: mut new, keys, other_key } =
+            match local::read(&self.settings, &self.state) {
+                Ok(local) => local,
+                Err(error) => return vec![unreadable("", error)],
+            };
         let mut findings = Vec::new();
         // Envoy keeps the last good pair, so peers must go on expecting the identity in it.
         match sinks::identity(&self.settings) {
@@ -189,13 +204,37 @@ impl Site {
                 }
             }
         }
-        // The importer signs requests with the key from the start, so peers must keep seeing it.
-        if key.public() != self.key.public() {
-            new.authn_key = self.key.public();
-            findings.push(restart_needed(cluster, "keyFile"));
-        }
+        findings.extend(self.take_keys(keys, other_key));
+        let keys = self.keys.public();
+        (new.authn_key, new.other_key) = (keys.current, keys.other);
         self.compiler.cluster = new;
         findings
+    }
+
+    /// Signs with other keys, if peers that know the former ones will believe them. A key that merely
+    /// appears in the place of another may be a mistake, and peers would hold it.
+    fn take_keys(&mut self, keys: SigningKeys, other_key: Option<Finding>) -> Option<Finding> {
+        if let Some(mut finding) = other_key {
+            finding.message = format!("{}; {STAYS}", finding.message);
+            return Some(finding);
+        }
+        if keys == self.keys {
+            return None;
+        }
+        if !keys.continue_from(&self.keys) {
+            let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
+            return Some(restart_needed(cluster, "keyFile"));
+        }
+        let public = keys.public();
+        let other = public.other.map(|key| key.fingerprint().to_string());
+        tracing::info!(
+            current = %public.current.fingerprint(),
+            other = other.as_deref().unwrap_or("none"),
+            "the keys of this cluster have changed"
+        );
+        self.keyring.use_keys(keys.clone());
+        self.keys = keys;
+        None
     }
 
     /// Appends a remark to the errors about the files that these settings name. Returns true if

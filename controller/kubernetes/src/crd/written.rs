@@ -52,6 +52,7 @@ fn knowledge() -> PeerKnowledge {
         held: None,
         held_trust: None,
         signed: None,
+        accepted_key: None,
         used_approval: None,
         names: Default::default(),
         dataplane: None,

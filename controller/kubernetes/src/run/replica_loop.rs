@@ -20,6 +20,7 @@ use fedgate_engine::confirmations::Confirmations;
 use fedgate_engine::metrics::Metrics;
 use fedgate_exchange::exporter;
 use fedgate_exchange::importer::PeerUpdate;
+use fedgate_exchange::keyring::Keyring;
 use fedgate_federation::credentials::Credentials;
 use fedgate_process::schedule::CompileSchedule;
 use fedgate_process::tasks::Tasks;
@@ -34,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) client: Client,
     pub(crate) settings: Arc<ControllerSettings>,
     pub(crate) identity: ClusterIdentity,
+    /// The keys that importer and exporter sign with.
+    pub(crate) keyring: Keyring,
     /// What is known of the metadata endpoint's certificate in this Pod.
     pub(crate) endpoint: watch::Receiver<Credentials>,
     /// The filter that ships with this program; `None` if the operator provides it.
@@ -71,6 +74,7 @@ impl ReplicaLoop {
             client,
             settings,
             identity,
+            keyring,
             endpoint,
             module,
             published,
@@ -123,13 +127,13 @@ impl ReplicaLoop {
             client,
         };
         tasks.spawn("the writer", writer.run());
-        let asking = (importer_settings(&settings, &identity, &metrics), updates);
+        let asking = (importer_settings(&settings, (&identity, &keyring), &metrics), updates);
         let kept_settings = Arc::clone(&settings);
         let outcomes = Outcomes { newest, published, confirmations };
         let watched = (sources, Arc::clone(&outputs));
         let replica = Replica::new(
             settings,
-            identity,
+            (identity, keyring),
             watched,
             leadership.clone(),
             asking,

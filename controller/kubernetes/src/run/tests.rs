@@ -23,6 +23,7 @@ use crate::sources::memory::STATE;
 use fedgate_core::{Options, Table, TableBuilder, write_configuration};
 use fedgate_engine::metrics::Metrics;
 use fedgate_exchange::exporter::Published;
+use fedgate_exchange::keyring::Keyring;
 use fedgate_exchange::loopback::{TestCa, identity};
 use fedgate_federation::bundle::{Root, roots_to_pem};
 use fedgate_federation::credentials::Credentials;
@@ -53,7 +54,7 @@ impl Site {
             server: FakeApi::new(),
             identity: ClusterIdentity {
                 cluster_uuid: own.cluster_uuid,
-                key: own.key,
+                keys: own.key.into(),
                 replaced_at: None,
             },
         };
@@ -67,7 +68,7 @@ impl Site {
         use base64::Engine;
         let base64 = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
         let data = json!({
-            "authn.key": base64(&self.identity.key.to_pem()), "cluster-uuid": base64(self.identity.cluster_uuid.as_str()),
+            "authn.key": base64(&self.identity.keys.current.to_pem()), "cluster-uuid": base64(self.identity.cluster_uuid.as_str()),
         });
         let metadata = json!({ "namespace": NAMESPACE, "name": SECRET });
         self.server.put(Kind::Secret, json!({ "metadata": metadata, "data": data }));
@@ -168,6 +169,7 @@ impl Site {
         Parts {
             client: self.server.client_of(name),
             settings: Arc::new(settings),
+            keyring: Keyring::new(self.identity.keys.clone()),
             identity: self.identity.clone(),
             endpoint: watch::channel(Credentials::default()).1,
             module: None,

@@ -75,6 +75,8 @@ pub(crate) struct ClusterRecord {
     trust_domain: fedgate_core::TrustDomain,
     cluster_uuid: ClusterUuid,
     authn_key_pub: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    other_key_pub: Option<String>,
     root_ca: String,
     #[serde(default)]
     credentials: Credentials,
@@ -111,6 +113,7 @@ impl ClusterRecord {
             trust_domain,
             cluster_uuid,
             authn_key,
+            other_key,
             roots,
             credentials,
             network,
@@ -124,6 +127,7 @@ impl ClusterRecord {
             trust_domain,
             cluster_uuid,
             authn_key_pub: authn_key.to_pem(),
+            other_key_pub: other_key.map(|key| key.to_pem()),
             root_ca: roots_to_pem(&roots),
             credentials,
             network,
@@ -159,6 +163,7 @@ impl ClusterRecord {
             trust_domain: self.trust_domain.clone(),
             cluster_uuid: self.cluster_uuid.clone(),
             authn_key: PublicKey::from_pem(&self.authn_key_pub).ok()?,
+            other_key: self.other_key_pub.as_deref().and_then(|pem| PublicKey::from_pem(pem).ok()),
             roots: roots.into_iter().collect::<Result<_, _>>().ok()?,
             credentials: self.credentials.clone(),
             network: self.network.clone(),

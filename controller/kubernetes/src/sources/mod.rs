@@ -120,10 +120,12 @@ impl Observed {
             credentials
                 .add(memory::record(&self.memory).map(ClusterRecord::of_pods).unwrap_or_default());
         }
+        let keys = identity.keys.public();
         let cluster = LocalCluster {
             trust_domain: settings.trust_domain.clone(),
             cluster_uuid: identity.cluster_uuid.clone(),
-            authn_key: identity.key.public(),
+            authn_key: keys.current,
+            other_key: keys.other,
             roots,
             credentials,
             own_addresses: own::addresses(settings, self, &network),

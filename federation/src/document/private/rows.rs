@@ -70,6 +70,8 @@ struct ReadExtension<'a> {
     #[serde(default)]
     applied_roots: Option<Vec<String>>,
     #[serde(default)]
+    applied_keys: Option<Vec<String>>,
+    #[serde(default)]
     public_tag: Option<String>,
     #[serde(default)]
     stale_after_seconds: Option<u64>,
@@ -274,11 +276,11 @@ impl Reader<'_> {
             self.refuse_extension("a network's name has 1 to 253 bytes".to_owned());
             return None;
         }
-        if let Some(roots) =
-            read.applied_roots.as_ref().map(Vec::len).filter(|roots| *roots > self.limits.roots)
-        {
+        let applied = [("appliedRoots", &read.applied_roots), ("appliedKeys", &read.applied_keys)];
+        let rows = applied.map(|(name, rows)| (name, rows.as_ref().map_or(0, Vec::len)));
+        if let Some((name, rows)) = rows.into_iter().find(|(_, rows)| *rows > self.limits.roots) {
             self.refuse_extension(format!(
-                "appliedRoots has {roots} rows, at most {} are accepted",
+                "{name} has {rows} rows, at most {} are accepted",
                 self.limits.roots
             ));
             return None;
@@ -302,6 +304,7 @@ impl Reader<'_> {
             gateway_identities,
             passthrough_hosts,
             applied_roots,
+            applied_keys,
             public_tag,
             stale_after_seconds,
             view,
@@ -312,7 +315,8 @@ impl Reader<'_> {
             network,
             passthrough_hosts: self.hosts(&passthrough_hosts),
             gateway_identities: self.identities(&gateway_identities),
-            applied_roots: applied_roots.map(|roots| self.fingerprints(&roots)),
+            applied_roots: applied_roots.map(|roots| self.fingerprints("appliedRoots", &roots)),
+            applied_keys: applied_keys.map(|keys| self.fingerprints("appliedKeys", &keys)),
             public_tag,
             stale_after_seconds,
             view: view.and_then(|raw| self.view(raw)),
@@ -384,7 +388,7 @@ impl Reader<'_> {
         identities.into_iter().collect()
     }
 
-    fn fingerprints(&mut self, texts: &[String]) -> Vec<Fingerprint> {
+    fn fingerprints(&mut self, list: &str, texts: &[String]) -> Vec<Fingerprint> {
         let mut fingerprints = BTreeSet::new();
         for (index, text) in texts.iter().enumerate() {
             match Fingerprint::parse(text) {
@@ -395,7 +399,7 @@ impl Reader<'_> {
                     let why = format!("{error}, found {:?}", shown(text));
                     self.drop_row(
                         FindingReason::InvalidExtension,
-                        format!("fedgate.appliedRoots[{index}]"),
+                        format!("fedgate.{list}[{index}]"),
                         why,
                     );
                 }

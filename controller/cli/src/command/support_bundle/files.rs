@@ -14,7 +14,7 @@ use fedgate_files::settings::{FILE, Settings};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How many manifests are read, and how much of each.
 const MOST_MANIFESTS: usize = 5_000;
@@ -94,7 +94,7 @@ fn listed_settings(
 ) -> Result<Value> {
     let text = || std::fs::read_to_string(dir.join(FILE)).context("it cannot be read");
     if removal != Removal::On {
-        let of = |file: &&Path| std::fs::read_to_string(file).unwrap_or_default();
+        let of = |file: &PathBuf| std::fs::read_to_string(file).unwrap_or_default();
         let files = read.map(settings::secret_files).unwrap_or_default();
         return Ok(json!({ "text": text()?, "keys": files.iter().map(of).collect::<Vec<_>>() }));
     }

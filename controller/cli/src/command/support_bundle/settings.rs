@@ -4,7 +4,7 @@ use fedgate_exchange::settings::MetadataTransport;
 use fedgate_files::settings::Settings;
 use fedgate_process::words::spell;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// All settings but the proxy's address, which may have a password.
 pub(super) fn listed(settings: &Settings) -> Value {
@@ -42,6 +42,7 @@ pub(super) fn listed(settings: &Settings) -> Value {
             "roots": file(&identity.roots),
         },
         "keyFile": file(&settings.key_file),
+        "otherKeyFile": settings.other_key_file.as_deref().map(file),
         "times": {
             "poll": spell(times.poll),
             "probe": spell(times.probe),
@@ -50,7 +51,11 @@ pub(super) fn listed(settings: &Settings) -> Value {
             "stalenessLimit": spell(knowledge.staleness_limit),
             "atExpiry": format!("{:?}", knowledge.at_expiry),
         },
-        "peers": { "hasProxy": peers.proxy.is_some(), "noProxy": peers.no_proxy },
+        "peers": {
+            "hasProxy": peers.proxy.proxy.is_some(),
+            "noProxy": peers.proxy.no_proxy,
+            "clientTLS": peers.client_tls.as_deref().map(file),
+        },
         "admin": settings.admin.listen,
         "manifests": settings.manifests,
         "envoy": settings.envoy,
@@ -72,10 +77,17 @@ fn file(path: &Path) -> Value {
 }
 
 /// The files that hold secrets.
-pub(super) fn secret_files(settings: &Settings) -> Vec<&Path> {
-    let mut files = vec![settings.key_file.as_path(), &settings.identity.private_key];
+pub(super) fn secret_files(settings: &Settings) -> Vec<PathBuf> {
+    let mut files = vec![settings.key_file.clone(), settings.identity.private_key.clone()];
+    files.extend(settings.other_key_file.clone());
     if let MetadataTransport::Tls { key, .. } = &settings.metadata.transport {
-        files.push(key);
+        files.push(key.clone());
+    }
+    // The certificate that is shown to all peers, and those for single ones in folders beside it.
+    if let Some(folder) = &settings.peers.client_tls {
+        let below = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = below.map(|entry| entry.path()).chain([folder.clone()]);
+        files.extend(folders.map(|folder| folder.join("tls.key")));
     }
     files
 }

@@ -17,8 +17,9 @@ use crate::{
         Access, Document, DocumentLabel, Limits as ExporterLimits, Published, RequestLabels,
         Transport, server_tests::TestServer,
     },
+    keyring::Keyring,
     lookup::LookUpSettings,
-    loopback::{Server, TestCa, TestClock, identity},
+    loopback::{OneKey, Server, TestCa, TestClock, identity},
     probe::ProbeSettings,
     proxy::Proxies,
 };
@@ -59,7 +60,8 @@ const NEVER: Duration = Duration::from_secs(3600);
 struct Scene {
     importer: Importer,
     updates: mpsc::Receiver<PeerUpdate>,
-    identity: Identity,
+    identity: OneKey,
+    keyring: Keyring,
     ca: TestCa,
     clock: TestClock,
     decisions: TokenDecisions,
@@ -74,6 +76,9 @@ impl Scene {
     fn with(poll: Duration, limits: FetchLimits) -> Self {
         let (identity, clock) = (identity(), TestClock::going());
         let metrics = Metrics::default();
+        let keyring = Keyring::new(identity.key.clone());
+        let own =
+            Identity { cluster_uuid: identity.cluster_uuid.clone(), keyring: keyring.clone() };
         let settings = ImporterSettings {
             poll,
             limits,
@@ -81,7 +86,7 @@ impl Scene {
             lookup: LookUpSettings::default(),
             documents: Limits::default(),
             times: Times::default(),
-            identity: identity.clone(),
+            identity: own,
             metrics: metrics.clone(),
             proxies: Proxies::none(),
             client_certificates: ClientCertificates::default(),
@@ -93,6 +98,7 @@ impl Scene {
             importer: Importer::new(settings, sender),
             updates,
             identity,
+            keyring,
             ca: TestCa::new(),
             clock,
             decisions: TokenDecisions::new(),
@@ -171,8 +177,8 @@ impl Scene {
 }
 
 use ExchangeReason::{
-    AwaitingPublic, FetchFailed, InvalidJson, InvalidPublicMetadata, NonOkResponse, Succeeded,
-    TokenGenerationFailed,
+    AwaitingPublic, FetchFailed, InvalidJson, InvalidPrivateMetadata, InvalidPublicMetadata,
+    NonOkResponse, Succeeded, TokenGenerationFailed,
 };
 
 fn reasons(update: &PeerUpdate) -> (ExchangeReason, ExchangeReason) {
@@ -183,7 +189,7 @@ fn reasons(update: &PeerUpdate) -> (ExchangeReason, ExchangeReason) {
 /// A cluster that is asked.
 struct TestCluster {
     name: &'static str,
-    identity: Identity,
+    identity: OneKey,
     root: TestCa,
     services: Vec<&'static str>,
 }
@@ -217,11 +223,11 @@ impl TestCluster {
         }
     }
 
-    fn published(&self, reader: Option<&Identity>) -> Published {
+    fn published(&self, reader: Option<&OneKey>) -> Published {
         self.publishing(reader, &self.private())
     }
 
-    fn publishing(&self, reader: Option<&Identity>, private: &PrivateDocument) -> Published {
+    fn publishing(&self, reader: Option<&OneKey>, private: &PrivateDocument) -> Published {
         let mut access =
             Access::new(self.identity.cluster_uuid.clone(), self.identity.key.public());
         if let Some(reader) = reader {

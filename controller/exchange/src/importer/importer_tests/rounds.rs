@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::importer::metrics::{DocumentLabels, PeerDocumentLabels};
+use fedgate_federation::key::{SigningKey, SigningKeys};
 use rustls::HandshakeKind::{self, Full, Resumed};
 use std::sync::{Mutex, atomic::AtomicBool};
 
@@ -82,6 +83,38 @@ async fn a_peer_that_refuses_for_minutes_is_asked_every_twenty_seconds() {
     server.published.send_replace(Arc::new(beta.published(Some(&scene.identity))));
     scene.pass(MOMENT).await;
     assert_eq!(reasons(&scene.next().await), (Succeeded, Succeeded));
+}
+
+#[tokio::test]
+async fn a_peer_that_knows_only_the_other_key_is_asked_with_that() {
+    let mut scene = Scene::new(Duration::from_millis(20));
+    let beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    let (old, new) = (scene.identity.key.clone(), identity().key);
+    scene.poll(&[scene.peer("beta", server.address)]);
+    let accepted = |update: &PeerUpdate| update.knowledge.accepted_key().copied();
+    let fingerprint = |key: &SigningKey| Some(key.public().fingerprint());
+    let update = scene.until("beta", (Succeeded, Succeeded)).await;
+    assert_eq!(accepted(&update), fingerprint(&old));
+
+    // We have switched, and beta has not read our public document yet. Without the old key in the
+    // second slot, its doors are closed.
+    scene.keyring.use_keys(new.clone());
+    scene.until("beta", (Succeeded, NonOkResponse)).await;
+    scene.keyring.use_keys(SigningKeys::new(new.clone(), Some(old.clone())));
+    let update = scene.until("beta", (Succeeded, Succeeded)).await;
+    assert_eq!(accepted(&update), fingerprint(&old));
+
+    // Then it has.
+    let reader = OneKey { key: new.clone(), ..scene.identity.clone() };
+    server.published.send_replace(Arc::new(beta.published(Some(&reader))));
+    let switched = async {
+        while accepted(&scene.until("beta", (Succeeded, Succeeded)).await) != fingerprint(&new) {}
+    };
+    timeout(DEADLINE, switched).await.expect("a token by the new key");
+    let refused = answered(&server, DocumentLabel::Private, 401);
+    scene.until("beta", (Succeeded, Succeeded)).await;
+    assert_eq!(answered(&server, DocumentLabel::Private, 401), refused, "the new key comes first");
 }
 
 #[tokio::test]

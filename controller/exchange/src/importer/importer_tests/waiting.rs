@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::loopback::read_head;
-use fedgate_federation::document::{Network, PrivateExtension};
+use fedgate_federation::document::{Network, PrivateExtension, PublicExtension};
+use fedgate_federation::key::{SigningKey, SigningKeys};
+use fedgate_federation::knowledge::DocumentKind;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -19,6 +21,7 @@ impl TestCluster {
             gateway_identities: Vec::new(),
             passthrough_hosts: Vec::new(),
             applied_roots: None,
+            applied_keys: None,
             public_tag: Some(tag),
             stale_after_seconds: None,
             view: None,
@@ -31,6 +34,45 @@ impl Scene {
     fn publish(&self, server: &TestServer, cluster: &TestCluster) {
         let published = cluster.publishing(Some(&self.identity), &cluster.tagged());
         server.published.send_replace(Arc::new(published));
+    }
+
+    /// The same, signed; `other` is the cluster's second key.
+    fn publish_signed(
+        &self,
+        server: &TestServer,
+        cluster: &TestCluster,
+        other: Option<&SigningKey>,
+    ) {
+        let mut public = cluster.public();
+        public.extension = Some(PublicExtension {
+            trust_domain: TrustDomain::parse(&format!("{}.example", cluster.name)).unwrap(),
+            other_key: other.map(SigningKey::public),
+        });
+        let issuer = &cluster.identity.cluster_uuid;
+        let sequence = Timestamp::now().as_microsecond().try_into().unwrap();
+        let public = Document::new(public.to_json());
+        let public = public.issued_by(issuer, DocumentKind::Public, None, sequence);
+        let mut private = cluster.tagged();
+        let extension = private.extension.as_mut().unwrap();
+        extension.public_tag = Some(public.etag().to_str().unwrap().trim_matches('"').to_owned());
+        let mut access = Access::new(issuer.clone(), cluster.identity.key.public());
+        let (reader, key) = (&self.identity.cluster_uuid, self.identity.key.public());
+        let sequence = extension.sequence;
+        let document = Document::new(private.to_json());
+        let document = document.issued_by(issuer, DocumentKind::Private, Some(reader), sequence);
+        access.allow(reader.clone(), key, document);
+        let published = Published { public: Some(public), bundle: None, access: Some(access) };
+        server.published.send_replace(Arc::new(published));
+    }
+
+    /// The first update of `peer` with so many services.
+    async fn until_services(&mut self, peer: &str, count: usize) -> PeerUpdate {
+        loop {
+            let update = self.next().await;
+            if update.peer.as_str() == peer && services(&update) == count {
+                return update;
+            }
+        }
     }
 
     /// A fedgate exporter at which the importer waits.
@@ -282,4 +324,75 @@ async fn many_silent_peers_do_not_delay_a_change() {
         }
     }
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+/// A key without an overlap is held, and so documents signed by it are refused. The peer goes back,
+/// or puts the old key into its second slot: that is known at once, and not at the next poll.
+#[tokio::test]
+async fn the_end_of_a_hold_is_known_at_once() {
+    for goes_back in [true, false] {
+        let mut scene = Scene::new(NEVER);
+        let mut beta = TestCluster::new("beta", &["web"]);
+        let (old, new) = (beta.identity.key.clone(), identity().key);
+        let server = scene.waiting_at(&beta).await;
+        server.keyring.use_keys(old.clone());
+        scene.publish_signed(&server, &beta, None);
+        let is_signed = |update: &PeerUpdate| {
+            update.knowledge.signed.as_ref().is_some_and(|signed| signed.private.is_some())
+        };
+        while !is_signed(&scene.next().await) {}
+
+        beta.identity.key = new.clone();
+        server.keyring.use_keys(new.clone());
+        scene.publish_signed(&server, &beta, None);
+        let update = scene.until("beta", (Succeeded, InvalidPrivateMetadata)).await;
+        assert!(update.knowledge.held_trust.is_some());
+        eventually("it waits", || server.metrics.waiting.get() == 1).await;
+
+        let began = Instant::now();
+        match goes_back {
+            true => {
+                beta.identity.key = old.clone();
+                server.keyring.use_keys(old);
+                scene.publish_signed(&server, &beta, None);
+            }
+            false => {
+                server.keyring.use_keys(SigningKeys::new(new, Some(old.clone())));
+                scene.publish_signed(&server, &beta, Some(&old));
+            }
+        }
+        let update = scene.until("beta", (Succeeded, Succeeded)).await;
+        assert!(update.knowledge.held_trust.is_none());
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        eventually("it waits again", || server.metrics.waiting.get() == 1).await;
+    }
+}
+
+/// While a peer is upgraded to a version that signs, its replicas answer by turns. What is known
+/// stays, and the next signed answer is good.
+#[tokio::test]
+async fn replicas_that_sign_and_replicas_that_do_not_lose_nothing() {
+    let mut scene = Scene::new(Duration::from_millis(50));
+    let mut beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    scene.publish(&server, &beta);
+    scene.poll(&[scene.peer("beta", server.address)]);
+    scene.until("beta", (Succeeded, Succeeded)).await;
+    server.keyring.use_keys(beta.identity.key.clone());
+    for name in ["api", "db", "cache"] {
+        // A new replica has something new, signed.
+        beta.services.push(name);
+        scene.publish_signed(&server, &beta, None);
+        let update = scene.until_services("beta", beta.services.len()).await;
+        assert!(update.knowledge.signed.is_some());
+        // An old replica answers the next request.
+        scene.publish(&server, &beta);
+        let update = scene.until("beta", (InvalidPublicMetadata, InvalidPrivateMetadata)).await;
+        assert_eq!(services(&update), beta.services.len(), "what is known stays");
+        assert!(update.knowledge.held_trust.is_none() && update.knowledge.public.is_some());
+        // A new one again.
+        scene.publish_signed(&server, &beta, None);
+        let update = scene.until("beta", (Succeeded, Succeeded)).await;
+        assert_eq!(services(&update), beta.services.len());
+    }
 }

@@ -123,13 +123,15 @@ async fn a_former_leader_waits_for_the_next_leader_anew() {
     let (election, leadership) =
         Election::new(&client, NAMESPACE, "b".to_owned(), confirmations.clone());
     let (updates, _learned) = mpsc::channel(1);
-    let asking = (importer_settings(&settings, &site.identity, &Metrics::default()), updates);
+    let keyring = Keyring::default();
+    let own = (&site.identity, &keyring);
+    let asking = (importer_settings(&settings, own, &Metrics::default()), updates);
     let published = watch::Sender::<Arc<Published>>::default();
     let outcomes =
         Outcomes { newest: watch::Sender::new(None), published: published.clone(), confirmations };
     let (endpoint, presented) = (watch::channel(Credentials::default()).1, watch::channel(None).1);
     let certificates = Certificates { endpoint, presented };
-    let identity = site.identity.clone();
+    let identity = (site.identity.clone(), keyring.clone());
     let mut replica = Replica::new(
         settings,
         identity,

@@ -1,6 +1,7 @@
 //! Tests writes that others undo, that fail, or that are not answered.
 
 use super::*;
+use fedgate_federation::key::SigningKey;
 
 #[tokio::test(start_paused = true)]
 async fn an_added_label_of_our_prefix_is_removed_once() {
@@ -114,4 +115,64 @@ async fn replicas_stay_ready_through_a_restart_of_the_api_server() {
     site.server.compact();
     until(|| site.table() != before).await;
     assert!(replica.is_ready());
+}
+
+impl Site {
+    /// Changes the keys in the Secret, in one write.
+    fn put_keys(&self, current: &SigningKey, other: Option<&str>) {
+        use base64::Engine;
+        let base64 = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
+        let data =
+            json!({ "authn.key": base64(&current.to_pem()), "authn-other.key": other.map(base64) });
+        self.server.patch(Kind::Secret, NAMESPACE, SECRET, &json!({ "data": data }));
+    }
+
+    /// The keys that the command line shows.
+    fn keys(&self) -> (String, Option<String>) {
+        let state = self.server.get(Kind::ConfigMap, NAMESPACE, STATE).unwrap_or_default();
+        let record = state["data"]["cluster.json"].as_str().unwrap_or_default();
+        let record: Value = serde_json::from_str(record).unwrap_or_default();
+        let text = |field: &str| record[field].as_str().map(str::to_owned);
+        (text("authnKeyPub").unwrap_or_default(), text("otherKeyPub"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_replicas_follow_a_rotation_of_keys_without_a_restart() {
+    let site = Site::new();
+    let (old, new) = (site.identity.keys.current.clone(), identity().key);
+    let (leader, follower) = (site.lead("a").await, site.start("b"));
+    follower.until_ready().await;
+    let pem = |key: &SigningKey| key.public().to_pem();
+    let steps = [
+        (&old, Some(&new)),
+        (&new, Some(&old)),
+        (&old, Some(&new)),
+        (&new, Some(&old)),
+        (&new, None),
+    ];
+    for (current, other) in steps {
+        let before = leader.serves();
+        site.put_keys(current, other.map(SigningKey::to_pem).as_deref());
+        until(|| site.keys() == (pem(current), other.map(pem))).await;
+        until(|| leader.serves() != before && follower.serves() == leader.serves()).await;
+        assert!(!site.missing().contains("identity_lost"), "{}", site.missing());
+    }
+    // A key without an overlap is not followed. It may be a mistake, and peers would hold it.
+    let served = leader.serves();
+    site.put_keys(&old, None);
+    until(|| site.missing().contains("identity_lost")).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((leader.serves(), follower.serves()), (served.clone(), served.clone()));
+    // Neither is a slot that cannot be used.
+    for (other, says) in
+        [("garbage", "no Ed25519"), ("", "no Ed25519"), (&*new.to_pem(), "same key")]
+    {
+        site.put_keys(&new, Some(other));
+        until(|| site.missing().contains("invalid_key") && site.missing().contains(says)).await;
+        assert_eq!(leader.serves(), served);
+    }
+    site.put_keys(&new, None);
+    until(|| !site.missing().contains("invalid_key")).await;
+    assert_eq!(leader.serves(), served);
 }

@@ -18,7 +18,7 @@ fn what_is_missing_in_the_cluster() {
             let identity = fedgate_exchange::loopback::identity();
             let identity = ClusterIdentity {
                 cluster_uuid: identity.cluster_uuid,
-                key: identity.key,
+                keys: identity.key.into(),
                 replaced_at: None,
             };
             (sample.local, sample.missing) =

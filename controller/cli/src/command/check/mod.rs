@@ -1,6 +1,7 @@
-//! `fedgate check`: of this cluster, or as its peers see it.
+//! `fedgate check`: of this cluster, as its peers see it, or of a rotation.
 
 mod from_peer;
+mod rotation;
 
 use super::source::Source;
 use super::status::pick;
@@ -10,7 +11,7 @@ use crate::terminal::layout::paragraph;
 use crate::terminal::progress::Progress;
 use crate::terminal::{Style, Terminal, harmless};
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 use fedgate_kubernetes::inspect::check::{self, Check, Report};
 use fedgate_process::words::counted;
 use jiff::Timestamp;
@@ -18,7 +19,25 @@ use serde_json::json;
 use std::cell::RefCell;
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct CheckCommand {
+    #[command(subcommand)]
+    subject: Option<Subject>,
+    #[command(flatten)]
+    cluster: ClusterCheck,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
+    /// Show which peer holds which of our roots and keys, and so what may be done next in a rotation
+    #[command(
+        after_help = "Examples:\n  fedgate check rotation --dir /etc/fedgate\n  fedgate check rotation --context alpha\n\nExits with 1 while a peer lacks a root or key of ours."
+    )]
+    Rotation(rotation::RotationCommand),
+}
+
+#[derive(Debug, Args)]
+struct ClusterCheck {
     /// Show what the peers see of this cluster, and whose turn it is. Works on a folder, too
     #[arg(long)]
     from_peer: bool,
@@ -39,7 +58,8 @@ impl CheckCommand {
     /// # Errors
     /// For a folder without `--from-peer`: its checks are those of `validate` and `status`.
     pub(super) fn misuse(&self) -> Result<(), &'static str> {
-        match self.from_peer || !self.target.names_folder() {
+        let ClusterCheck { from_peer, target, .. } = &self.cluster;
+        match *from_peer || !target.names_folder() {
             true => Ok(()),
             false => Err(
                 "check --dir needs --from-peer; `fedgate validate` and `fedgate status` check a folder",
@@ -48,6 +68,15 @@ impl CheckCommand {
     }
 
     pub(super) fn run(self, terminal: Terminal) -> Result<ExitStatus> {
+        match self.subject {
+            Some(Subject::Rotation(rotation)) => rotation.run(),
+            None => self.cluster.run(terminal),
+        }
+    }
+}
+
+impl ClusterCheck {
+    fn run(self, terminal: Terminal) -> Result<ExitStatus> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let report = runtime.block_on(async {
             let progress = RefCell::new(Progress::start());
