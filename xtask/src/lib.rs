@@ -6,6 +6,8 @@ pub mod bench;
 pub mod check;
 pub mod chromium;
 pub mod conformance;
+#[cfg(unix)]
+pub mod dist;
 pub mod envoy;
 pub mod fedgate;
 pub mod fuzz;

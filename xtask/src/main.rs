@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use xtask::{
-    alerts, bench, check, chromium, conformance, envoy, fedgate, fuzz, generate, image, machine,
-    native, programs, releases, site, tests, wasm,
+    alerts, bench, check, chromium, conformance, dist, envoy, fedgate, fuzz, generate, image,
+    machine, native, programs, releases, site, tests, wasm,
 };
 
 /// The project's own commands.
@@ -104,6 +104,26 @@ enum Command {
     ///
     /// This needs musl's C compiler (on Debian and Ubuntu: the package musl-tools).
     ImageFiles,
+    /// Make a release in target/dist/VERSION and print the folder.
+    ///
+    /// It has static programs and native filters for x86_64 and aarch64, the wasm filter, files for
+    /// container images, packages for Debian and Helm, manifests, units, a bill of materials,
+    /// release notes and checksums. The checksums are signed with the private Ed25519 key (PEM)
+    /// that FEDGATE_RELEASE_KEY names.
+    ///
+    /// The first run fetches zig from PyPI and builds cargo-cyclonedx and helm into .tools.
+    Dist {
+        /// The tag, which must be the version's, like v0.1.0. Without it, the release notes are
+        /// those of the next release.
+        #[arg(long)]
+        tag: Option<String>,
+        /// Make it with the unoptimized programs of this machine, and check all of it.
+        #[arg(long, conflicts_with = "tag")]
+        check: bool,
+        /// Only build the program that writes the bill of materials.
+        #[arg(long, conflicts_with_all = ["tag", "check"])]
+        install: bool,
+    },
     /// Write the generated files: CustomResourceDefinitions from the Rust types, manifests from the
     /// chart.
     ///
@@ -230,6 +250,9 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Fedgate => shown(fedgate::build()?),
         Command::Programs { folder } => shown(programs::put(&folder)?),
         Command::ImageFiles => shown(image::files()?),
+        Command::Dist { install: true, .. } => dist::install().and_then(shown),
+        Command::Dist { check: true, .. } => dist::check().and_then(shown),
+        Command::Dist { tag, .. } => dist::make(tag.as_deref()).and_then(shown),
         Command::Generate { check: true } => generate::check(),
         Command::Generate { check: false } => generate::write(),
         Command::Conformance { record } => conformance::check(record),
