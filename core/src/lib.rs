@@ -33,6 +33,6 @@ pub use name::{
     Hostname, InvalidName, PeerName, ServiceName, ServicePort, Sni, SniError, SpiffeId, TrustDomain,
 };
 pub use table::{
-    BuildError, ContentHash, Export, Grant, GrantSet, MAX_CALLER_PATTERNS, MAX_TABLE_BYTES, Mode,
-    Peer, PeerIndex, PeerRow, Table, TableBuilder, TableError,
+    BuildError, ContentHash, Export, FORMAT_VERSIONS, Grant, GrantSet, MAX_CALLER_PATTERNS,
+    MAX_TABLE_BYTES, Mode, Peer, PeerIndex, PeerRow, Table, TableBuilder, TableError,
 };

@@ -34,6 +34,8 @@ pub struct Cluster {
     egress: Option<Envoy>,
     /// The limit on open files for processes started from now on.
     open_files: Option<u32>,
+    /// The controller's program, if it is not this checkout's.
+    program: Option<PathBuf>,
     /// Additional environment variables of Envoys started from now on.
     variables: BTreeMap<String, String>,
 }
@@ -58,6 +60,7 @@ impl Cluster {
             gateway: None,
             egress: None,
             open_files: None,
+            program: None,
             variables: BTreeMap::new(),
         };
         cluster.write_identities()?;
@@ -110,6 +113,11 @@ impl Cluster {
         self.open_files = open_files;
     }
 
+    /// Sets the program of controllers started from now on.
+    pub fn set_program(&mut self, program: &Path) {
+        self.program = Some(program.to_owned());
+    }
+
     /// Adds an environment variable to each Envoy started from now on.
     pub fn set_variable(&mut self, variable: &str, value: String) {
         self.variables.insert(variable.to_owned(), value);
@@ -151,7 +159,11 @@ impl Cluster {
         let arguments = ["run".as_ref(), "--dir".as_ref(), self.folder.as_os_str()];
         let name = format!("{}'s controller", self.name);
         let log = self.logs.join(format!("{}-controller.log", self.name));
-        let (program, none) = (programs::fedgate()?, BTreeMap::new());
+        let program = match &self.program {
+            Some(program) => program,
+            None => programs::fedgate()?,
+        };
+        let none = BTreeMap::new();
         let mut process =
             Process::start_limited(&name, program, &arguments, self.open_files, &none, &log)?;
         let files = ["gateway", "egress"].map(|role| self.bootstrap(role));

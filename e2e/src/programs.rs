@@ -34,6 +34,24 @@ pub fn native_filter() -> Result<&'static Path> {
     path(&NATIVE_FILTER)
 }
 
+/// The controller of the previous build, an earlier commit.
+///
+/// # Errors
+/// When the history lacks it, or it does not compile.
+pub fn previous_fedgate() -> Result<&'static Path> {
+    static PREVIOUS_FEDGATE: Built = LazyLock::new(xtask::previous::fedgate);
+    path(&PREVIOUS_FEDGATE)
+}
+
+/// The gateway filter of the previous build, as a proxy-wasm plugin.
+///
+/// # Errors
+/// When the history lacks it, or it does not compile.
+pub fn previous_filter() -> Result<&'static Path> {
+    static PREVIOUS_FILTER: Built = LazyLock::new(xtask::previous::filter);
+    path(&PREVIOUS_FILTER)
+}
+
 /// The dynamic module that panics when a test asks it to.
 ///
 /// # Errors

@@ -25,6 +25,7 @@ pub mod native;
 pub mod network;
 mod once;
 pub mod ports;
+pub mod previous;
 pub mod programs;
 pub mod prometheus;
 pub mod pty;

@@ -2,8 +2,8 @@
 
 use crate::results::run_tests;
 use crate::{
-    cargo, chromium, envoy, fedgate, helm, istio, kubernetes, native, network, prometheus, root,
-    run, wasm,
+    cargo, chromium, envoy, fedgate, helm, istio, kubernetes, native, network, previous,
+    prometheus, root, run, wasm,
 };
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -81,6 +81,9 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
     step("looking for Chromium");
     chromium::browser()?;
+    step("building the controller and the filter of the previous release");
+    previous::filter()?;
+    previous::fedgate()?;
     step("running the end-to-end tests on Envoy");
     // Neither a DKP peer nor the operators' page sees which filter a gateway has, so these tests run
     // once.

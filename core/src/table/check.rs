@@ -3,8 +3,8 @@
 
 use super::bytes::{u32_at, u64_at};
 use super::layout::{
-    COUNTS, COUNTS_AT, FORMAT_VERSION, GENERATION_AT, HASH_BYTES, HEADER_BYTES, Header, MAGIC,
-    MAX_TABLE_BYTES, PLAIN_VERSION, SECTIONS, VERSION_AT,
+    COUNTS, COUNTS_AT, FORMAT_VERSION, FORMAT_VERSIONS, GENERATION_AT, HASH_BYTES, HEADER_BYTES,
+    Header, MAGIC, MAX_TABLE_BYTES, PLAIN_VERSION, SECTIONS, VERSION_AT,
 };
 use super::sections::Sections;
 use super::{ContentHash, content};
@@ -87,7 +87,7 @@ fn header(bytes: &[u8]) -> Result<Header, TableError> {
 
 /// Returns true if tables of this version can be read.
 pub(crate) fn is_known(version: u32) -> bool {
-    (PLAIN_VERSION..=FORMAT_VERSION).contains(&version)
+    FORMAT_VERSIONS.contains(&version)
 }
 
 /// The byte range of each section; together with header and trailer they fill the table exactly.

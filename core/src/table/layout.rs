@@ -1,6 +1,7 @@
 //! The layout of a table, shared by builder and reader.
 
 use super::Mode;
+use std::ops::RangeInclusive;
 
 /// The newest version of the format. It is written only for tables that need it; newer versions are
 /// refused.
@@ -9,6 +10,9 @@ pub(super) const FORMAT_VERSION: u32 = 2;
 /// The version of a table without passthrough. It is written whenever it suffices, so that filters
 /// older than the controller can still read the table.
 pub(super) const PLAIN_VERSION: u32 = 1;
+
+/// The versions of the format that this program reads. It writes the lowest that suffices.
+pub const FORMAT_VERSIONS: RangeInclusive<u32> = PLAIN_VERSION..=FORMAT_VERSION;
 
 /// The maximum size of a table in bytes: ten times what 100,000 exports take. A longer table is
 /// refused unread.

@@ -59,7 +59,7 @@ mod sections;
 pub use builder::{BuildError, Grant, GrantSet, Peer, PeerIndex, TableBuilder};
 pub use check::TableError;
 pub(crate) use check::is_known;
-pub use layout::{MAX_CALLER_PATTERNS, MAX_TABLE_BYTES};
+pub use layout::{FORMAT_VERSIONS, MAX_CALLER_PATTERNS, MAX_TABLE_BYTES};
 pub(crate) use reader::Granted;
 pub use reader::{Export, PeerRow, Table};
 

@@ -116,7 +116,10 @@ impl Settings {
     fn yaml(&self) -> String {
         let mut yaml = format!("trustDomain: {}\nclusterUUID: {}\n", self.trust_domain, self.uuid);
         let _ = write!(yaml, "gateway:\n  listen: {}\n", self.gateway);
-        let _ = writeln!(yaml, "  filter: {}", self.filter.word());
+        // proxy-wasm is the default, and builds from before the native filter do not know the field.
+        if self.filter != Filter::ProxyWasm {
+            let _ = writeln!(yaml, "  filter: {}", self.filter.word());
+        }
         if let Some(admin) = self.gateway_admin {
             let _ = writeln!(yaml, "  admin: {admin}");
         }

@@ -22,7 +22,16 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn start(run: &RunFolder) -> Result<Self> {
+        Self::start_with(run, |_| Ok(())).await
+    }
+
+    /// Starts everything, after `prepare` has changed beta.
+    pub(crate) async fn start_with(
+        run: &RunFolder,
+        prepare: impl FnOnce(&mut Cluster) -> Result<()>,
+    ) -> Result<Self> {
         let mut federation = Federation::new(run, ["alpha", "beta", "gamma"])?;
+        prepare(&mut federation.clusters[1])?;
         let [alpha, beta, gamma] = &federation.clusters;
         let mut web = Deployed::http(beta, "web").await?;
         web.apply(beta, Service::exported)?;

@@ -28,3 +28,4 @@ mod rotation_guide;
 mod secrets;
 mod terminal;
 mod transport;
+mod upgrade;

@@ -46,7 +46,7 @@ pub(super) fn check(package: &Path, release: &Release) -> Result<()> {
         .arg(&root)
         .arg(package)
         .output()
-        .context("cannot start sh")?;
+        .context("cannot start sh; users other than root need fakeroot")?;
     let said = String::from_utf8_lossy(&printed.stderr);
     ensure!(printed.status.success(), "{}: cannot install it:\n{said}", package.display());
     let printed = String::from_utf8(printed.stdout)?;

@@ -1,0 +1,135 @@
+//! An upgrade and a rollback of a site, step by step. The previous build of controller and filter is
+//! an earlier commit, built from the history. At each step, peers of today's build call.
+
+use crate::fixture::Gateway;
+use anyhow::{Context, Result, bail, ensure};
+use fedgate_e2e::client::Client;
+use fedgate_e2e::cluster::{Cluster, Filter, SOON};
+use fedgate_e2e::programs;
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
+use std::path::Path;
+
+/// A build.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Build {
+    Previous,
+    Present,
+}
+use Build::{Present, Previous};
+
+impl Build {
+    fn fedgate(self) -> Result<&'static Path> {
+        match self {
+            Previous => programs::previous_fedgate(),
+            Present => programs::fedgate(),
+        }
+    }
+
+    fn filter(self) -> Result<&'static Path> {
+        match self {
+            Previous => programs::previous_filter(),
+            Present => programs::filter(),
+        }
+    }
+}
+
+/// Starts the cluster's controller and gives the gateway a filter. The gateway keeps running.
+async fn run_with(cluster: &mut Cluster, controller: Build, filter: Build) -> Result<()> {
+    if cluster.controller().is_ok() {
+        cluster.kill_controller()?;
+    }
+    cluster.set_program(controller.fedgate()?);
+    cluster.settings().filter_module = filter.filter()?.to_owned();
+    cluster.write_settings()?;
+    cluster.start_controller().await
+}
+
+/// Waits until the gateway's Envoy says that it runs this module. The controller copies the module
+/// to a file that is named after its hash.
+async fn wait_filter(cluster: &Cluster, filter: Build) -> Result<()> {
+    let module = std::fs::read(filter.filter()?)?;
+    let gateway = cluster.gateway()?;
+    wait::until_true(&format!("the gateway to run the {filter:?} filter"), SOON, async || {
+        let config = gateway.ask("/config_dump?resource=ecds_filters").await?;
+        let (_, rest) = config.split_once(r#""filename": ""#).context("it runs no filter")?;
+        let file = rest.split('"').next().unwrap_or_default();
+        Ok(std::fs::read(file).is_ok_and(|bytes| bytes == module))
+    })
+    .await
+}
+
+/// Grants gamma the service and takes the grant back, so that each answer is one to a table of the
+/// running controller. alpha gets through all the time; a client with the name of another trust
+/// domain never does.
+async fn judges(gateway: &mut Gateway) -> Result<()> {
+    let beta = &gateway.federation.clusters[1];
+    let (web, alpha, gamma) = (&mut gateway.web, &gateway.alpha_client, &gateway.gamma_client);
+    web.apply(beta, |service| service.for_peers("alpha"))?;
+    web.wait_refused(gamma, beta).await?;
+    let log = beta.access_log()?;
+    web.refuses(gamma, beta).await?;
+    let entry = log.wait_for_reason("not_granted").await?;
+    ensure!(entry.peer.as_deref() == Some("gamma"), "{entry:?}");
+    web.call(alpha, beta).await?;
+    web.apply(beta, |service| service.for_peers("alpha,gamma"))?;
+    web.wait_reachable(gamma, beta).await?;
+    web.call(alpha, beta).await?;
+
+    let alpha_id = gateway.federation.clusters[0].spiffe_id("cart");
+    let impostor = gateway.federation.clusters[2].authority().workload(&alpha_id)?;
+    web.refuses(&Client::new(Some(&impostor))?, beta).await?;
+    let nobody =
+        Client::new(Some(&beta.authority().workload("spiffe://delta.example/ns/a/sa/b")?))?;
+    web.refuses(&nobody, beta).await.map(drop)
+}
+
+/// Goes through pairs of controller and filter. The gateway runs from the first to the last.
+async fn goes_through(run: &RunFolder, steps: &[(Build, Build)]) -> Result<()> {
+    // The previous build has no native filter, so a run with that one has nothing to add.
+    if Filter::of_run()? == Filter::Native {
+        return Ok(());
+    }
+    // Otherwise this shows nothing.
+    let differ = |files: [&Path; 2]| {
+        Ok::<_, anyhow::Error>(std::fs::read(files[0])? != std::fs::read(files[1])?)
+    };
+    ensure!(differ([Previous.fedgate()?, Present.fedgate()?])?, "both controllers are one build");
+    ensure!(differ([Previous.filter()?, Present.filter()?])?, "both filters are one build");
+    let Some((&(controller, filter), later)) = steps.split_first() else { bail!("no steps") };
+    let mut gateway = Gateway::start_with(run, |beta| {
+        beta.settings().filter_module = filter.filter()?.to_owned();
+        beta.set_program(controller.fedgate()?);
+        beta.write_settings()
+    })
+    .await?;
+    wait_filter(gateway.beta(), filter).await?;
+    judges(&mut gateway).await.with_context(|| format!("{controller:?} with {filter:?} filter"))?;
+    for &(controller, filter) in later {
+        let step = || format!("{controller:?} controller with the {filter:?} filter");
+        let beta = &mut gateway.federation.clusters[1];
+        run_with(beta, controller, filter).await.with_context(step)?;
+        wait_filter(beta, filter).await.with_context(step)?;
+        judges(&mut gateway).await.with_context(step)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_upgrade_and_a_rollback_go_through_the_new_controller_with_the_old_filter() {
+    scenario("upgrade", async |run: &RunFolder| {
+        let steps =
+            [(Previous, Previous), (Present, Previous), (Present, Present), (Present, Previous)];
+        goes_through(run, &[&steps[..], &[(Previous, Previous)]].concat()).await
+    });
+}
+
+#[test]
+fn an_upgrade_and_a_rollback_go_through_the_old_controller_with_the_new_filter() {
+    scenario("upgrade-filter-first", async |run: &RunFolder| {
+        let steps =
+            [(Previous, Previous), (Previous, Present), (Present, Present), (Previous, Present)];
+        goes_through(run, &steps).await
+    });
+}
