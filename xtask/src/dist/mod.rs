@@ -120,7 +120,9 @@ fn pack(release: &Release, built: &[Built], folder: &Path) -> Result<()> {
         debian::pack(release, built, &filter, &stages, folder)?;
     }
     step("packing what is the same for every processor");
-    std::fs::copy(&filter, folder.join(format!("fedgate_filter-{version}.wasm")))?;
+    let module = folder.join(format!("fedgate_filter-{version}.wasm"));
+    std::fs::copy(&filter, &module)?;
+    staging::set_mode(&module, 0o644)?;
     let manifests = Stage::new(&stages, &format!("fedgate-{version}-manifests"))?;
     manifests.checkout(&["deploy/kubernetes", "deploy/passthrough"])?;
     archive::pack(release, &manifests, folder)?;
