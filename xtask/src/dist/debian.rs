@@ -2,6 +2,7 @@
 //! so the machinery of a source package would add nothing.
 
 use super::cross::{Built, Processor};
+use super::help::Help;
 use super::staging::{Stage, set_mode};
 use super::version::{Release, read};
 use crate::run;
@@ -25,12 +26,13 @@ pub(super) fn name(release: &Release, processor: &Processor) -> String {
 pub(super) fn pack(
     release: &Release,
     built: &Built,
-    filter: &Path,
+    (filter, help): (&Path, &Help),
     stages: &Path,
     folder: &Path,
 ) -> Result<()> {
     let stage = Stage::new(stages, &format!("deb-{}", built.processor.name))?;
     files(release, built, filter, &stage)?;
+    help.put_for_debian(&stage)?;
     let control = control(release, built.processor, size(&stage.folder)?)?;
     stage.write("DEBIAN/control", &control)?;
     for script in ["postinst", "prerm", "postrm"] {

@@ -6,6 +6,7 @@
 //! show that dependencies can be had, or what systemd does with the units once it runs.
 
 use super::debian::UNITS;
+use super::help::PAGES;
 use super::version::Release;
 use crate::{envoy, run, target};
 use anyhow::{Context, Result, bail, ensure};
@@ -112,6 +113,8 @@ fn installed(listing: &[Line], user: &str) -> Result<()> {
     has(listing, "etc/fedgate/site", Some(("750", user, "d")))?;
     has(listing, "var/log/fedgate", Some(("750", user, "d")))?;
     has(listing, "usr/share/doc/fedgate/copyright", Some(("644", root, "f")))?;
+    has(listing, "usr/share/bash-completion/completions/fedgate", Some(("644", root, "f")))?;
+    has(listing, &format!("{PAGES}/fedgate-status.1"), Some(("644", root, "f")))?;
     let is_open = |mode: &str| mode.ends_with(['2', '3', '6', '7']);
     let open: Vec<_> = listing.iter().filter(|line| line.2 != "l" && is_open(line.0)).collect();
     ensure!(open.is_empty(), "anyone may write to {open:?}");

@@ -9,6 +9,7 @@
 //! | [`checksums`] | `SHA256SUMS` |
 //! | [`cross`] | optimized programs and filter modules for each kind of processor |
 //! | [`debian`] | the package for Debian and Ubuntu |
+//! | [`help`] | completions and manual pages |
 //! | [`installation`] | what installing, removing and purging that package does |
 //! | [`signature`] | a signature of `SHA256SUMS` |
 //! | [`staging`] | files put in place before they are packed |
@@ -20,6 +21,7 @@ mod chart;
 mod checksums;
 mod cross;
 mod debian;
+mod help;
 mod installation;
 mod signature;
 mod staging;
@@ -29,6 +31,7 @@ use crate::tests::step;
 use crate::{fedgate, native, target, wasm};
 use anyhow::{Context, Result};
 use cross::{Built, Processor};
+use help::Help;
 use staging::Stage;
 use std::path::{Path, PathBuf};
 use version::Release;
@@ -99,6 +102,10 @@ fn pack(release: &Release, built: &[Built], folder: &Path) -> Result<()> {
     let _ = std::fs::remove_dir_all(&stages);
     let Release { version, .. } = release;
     let filter = wasm::build()?;
+    let here = Processor::of_this_machine()?.name;
+    let runs = built.iter().find(|built| built.processor.name == here);
+    let runs = runs.context("no program of this release runs on this machine")?;
+    let help = Help::of(&runs.program, &stages)?;
     for built in built {
         let Processor { name, .. } = built.processor;
         step(&format!("packing {name}"));
@@ -107,6 +114,7 @@ fn pack(release: &Release, built: &[Built], folder: &Path) -> Result<()> {
         programs.put(&filter, "fedgate_filter.wasm")?;
         programs.put(&built.native_filter, "libfedgate_filter_native.so")?;
         programs.checkout(&["LICENSE", "README.md", "CHANGELOG.md"])?;
+        help.put_into_folders(&programs)?;
         archive::pack(release, &programs, folder)?;
 
         let image = Stage::new(&stages, &format!("fedgate-{version}-image-{name}"))?;
@@ -117,7 +125,7 @@ fn pack(release: &Release, built: &[Built], folder: &Path) -> Result<()> {
         image.put(&built.native_filter, library)?;
         archive::pack(release, &image, folder)?;
 
-        debian::pack(release, built, &filter, &stages, folder)?;
+        debian::pack(release, built, (&filter, &help), &stages, folder)?;
     }
     step("packing what is the same for every processor");
     let module = folder.join(format!("fedgate_filter-{version}.wasm"));
