@@ -146,7 +146,7 @@ const importsView = (query) => simple("Imports", "What can be called at the peer
   searchable("Imports", "imports", [["", "All"], ["unreachable", "Without a port"]], [["three", "service"], ["one", "peer"], ["short.wide", "protocol"], ["two.wide", "where"], ["short.wide", "confirmed"]], (row) =>
     make("a.row", { href: `#/explain?${new URLSearchParams({ to: row.service })}` }, make("span.three", {}, foreign(row.service)), foreign(row.peer), make("span.short.wide", {}, row.protocol), make(`span.two.wide.${row.reachable ? "plain" : "bad"}`, {}, row.location), make("span.short.wide", {}, when(row.confirmed))), query));
 
-const changesView = (query) => simple("Changes", "What happened when, the newest first. It is kept over a restart.",
+const changesView = (query) => simple("Changes", "What happened when, the newest first. In files mode it is kept over a restart. On Kubernetes, changes of exports and grants are noticed while this page is open.",
   searchable("Changes", "changes", [["", "All"], ["peer", "Peers"], ["roots", "Roots"], ["key", "Keys"], ["export", "Exports"], ["grant", "Grants"], ["import", "Imports"], ["condition", "Conditions"], ["leader", "Controller"]], null, (row) =>
     make(".row", {}, make("span.short", {}, when(row.at)), make("span.short.wide", {}, badge("plain", row.kind)), make("span.one", {}, foreign(row.about)), make("span.three", {}, foreign(row.text))), query));
 

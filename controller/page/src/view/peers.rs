@@ -1,6 +1,6 @@
 //! The peers: as rows of a list, and as nodes of the picture.
 
-use super::{Query, Rows, Words, cut, words};
+use super::{Query, Rows, Words, cut};
 use crate::feed::Look;
 use crate::traffic::Counts;
 use fedgate_core::Mode;
@@ -83,7 +83,7 @@ pub(super) fn row(look: &Look, peer: &PeerStatus) -> PeerRow {
         name: peer.name.clone(),
         trust_domain: peer.trust_domain.clone(),
         ready: peer.ready,
-        state: words::state(peer),
+        state: peer.readiness().1,
         turn: peer.missing().iter().find_map(|missing| missing.turn),
         mode: peer.mode,
         held: peer.held_trust.is_some(),

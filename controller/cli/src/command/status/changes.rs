@@ -3,6 +3,7 @@
 use super::text::blocks;
 use crate::terminal::layout::Cell;
 use fedgate_engine::status::Status;
+use fedgate_process::words::counted;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -39,9 +40,8 @@ fn table(status: &Status) -> String {
     let loaded = table.loaded.as_ref();
     let loaded = loaded.map(|loaded| format!(", loaded {:?} {}", loaded.status, loaded.message));
     let loaded = loaded.unwrap_or_default();
-    format!("generation {}, {} exports{outdated}{loaded}", table.generation, table.exports)
-        .trim_end()
-        .to_owned()
+    let exports = counted(table.exports as usize, "export");
+    format!("generation {}, {exports}{outdated}{loaded}", table.generation).trim_end().to_owned()
 }
 
 /// Rows by block and name. A finding is its own name.

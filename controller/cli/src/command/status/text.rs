@@ -4,9 +4,10 @@ use super::seen_by;
 use crate::command::validate::severity;
 use crate::terminal::layout::{Cell, block, paragraph};
 use crate::terminal::{Style, Terminal};
-use fedgate_engine::status::{ExportStatus, ImportStatus, MUST_HOLD, PeerStatus, Status};
-use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
-use fedgate_federation::knowledge::SERVER_ONLY;
+use fedgate_engine::readiness::Readiness;
+use fedgate_engine::status::{ExportStatus, ImportStatus, PeerStatus, Status};
+use fedgate_federation::federate::{Condition, ConditionStatus};
+use fedgate_process::words::counted;
 use jiff::Timestamp;
 
 /// The whole status. `wide` adds columns.
@@ -32,8 +33,10 @@ fn head(status: &Status, terminal: Terminal) -> String {
     let loaded = loaded(table.loaded.as_ref());
     let is_bad = table.outdated || loaded.contains("NOT IN FORCE");
     let generation = format!(
-        "generation {}, {} exports, {} bytes{outdated}{loaded}",
-        table.generation, table.exports, table.bytes
+        "generation {}, {}, {} bytes{outdated}{loaded}",
+        table.generation,
+        counted(table.exports as usize, "export"),
+        table.bytes
     );
     let style = if is_bad { Style::Bad } else { Style::Plain };
     title
@@ -123,9 +126,9 @@ fn loaded(condition: Option<&Condition>) -> String {
 fn peer(peer: &PeerStatus, now: Timestamp) -> Vec<Cell> {
     let state = state(peer);
     let counts = format!(
-        "{} exports to it, {} imports{}",
-        peer.granted_exports,
-        peer.imports,
+        "{} to it, {}{}",
+        counted(peer.granted_exports, "export"),
+        counted(peer.imports, "import"),
         confirmed(peer.public_confirmed.min(peer.private_confirmed), now)
     );
     vec![peer.name.as_str().into(), peer.trust_domain.as_str().into(), counts.into(), state]
@@ -133,12 +136,13 @@ fn peer(peer: &PeerStatus, now: Timestamp) -> Vec<Cell> {
 
 /// Whether a peer is ready, and why not.
 pub(super) fn state(peer: &PeerStatus) -> Cell {
-    if peer.ready {
-        return Cell::new(Style::Good, &format!("ready{}", gateways(peer)));
-    }
-    let why = why(peer);
-    let style = if why.starts_with("not ready yet") { Style::Warning } else { Style::Bad };
-    Cell::new(style, &why)
+    let (readiness, text) = peer.readiness();
+    let style = match readiness {
+        Readiness::Ready => Style::Good,
+        Readiness::NotYet => Style::Warning,
+        Readiness::NotReady => Style::Bad,
+    };
+    Cell::new(style, &text)
 }
 
 /// How long ago something was confirmed.
@@ -154,45 +158,12 @@ fn confirmed(then: Option<Timestamp>, now: Timestamp) -> String {
     format!(", confirmed {age} ago")
 }
 
-/// Which gateways of a ready peer failed the last probe. On Kubernetes the message [`SERVER_ONLY`]
-/// is the same for every peer, so only the condition shows it.
-fn gateways(peer: &PeerStatus) -> String {
-    let is_probe =
-        |condition: &&Condition| condition.kind == ConditionType::DataplaneConnectionReady;
-    match peer.conditions.iter().find(is_probe).map(|probe| probe.message.as_str()) {
-        None | Some("" | SERVER_ONLY) => String::new(),
-        Some(message) => format!("; gateways: {message}"),
-    }
-}
-
-/// Why a peer is not ready: the first condition that fails, else the obstacle, else the first
-/// condition that is not yet known.
-fn why(peer: &PeerStatus) -> String {
-    let bad = |condition: &&Condition| match condition.kind {
-        ConditionType::Stale => condition.status == ConditionStatus::True,
-        kind => MUST_HOLD.contains(&kind) && condition.status != ConditionStatus::True,
-    };
-    let failed = peer
-        .conditions
-        .iter()
-        .filter(bad)
-        .find(|condition| condition.status != ConditionStatus::Unknown);
-    let describe = |condition: &Condition| match condition.message.as_str() {
-        "" => format!("{:?} {}", condition.kind, condition.reason),
-        message => format!("{:?} {}: {message}", condition.kind, condition.reason),
-    };
-    match (failed, &peer.obstacle, peer.conditions.iter().find(bad)) {
-        (Some(failed), ..) => format!("NOT READY: {}", describe(failed)),
-        (None, Some(obstacle), _) => format!("NOT READY: {obstacle}"),
-        (None, None, Some(unknown)) => format!("not ready yet: {}", describe(unknown)),
-        (None, None, None) => "NOT READY".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use fedgate_core::Mode;
+    use fedgate_federation::federate::ConditionType;
+    use fedgate_federation::knowledge::SERVER_ONLY;
 
     fn beta(probe: Option<(ConditionStatus, &str, &str)>) -> PeerStatus {
         let condition = |(status, reason, message): (_, &str, &str)| Condition {
@@ -286,7 +257,7 @@ mod tests {
                 .remove(2)
                 .text
         };
-        let counts = "1 exports to it, 2 imports";
+        let counts = "1 export to it, 2 imports";
         assert_eq!(row(ago(3), ago(90)), format!("{counts}, confirmed 90s ago"));
         assert_eq!(row(ago(90), ago(3)), format!("{counts}, confirmed 90s ago"));
         assert_eq!(row(ago(90), None), format!("{counts}, never confirmed"));

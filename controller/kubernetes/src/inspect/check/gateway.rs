@@ -8,6 +8,7 @@ use crate::api::watch::Key;
 use crate::inspect::snapshot::Snapshot;
 use crate::sinks::gateway::table_object;
 use crate::sinks::gateway::{LISTENER, TRUST_BUNDLE};
+use fedgate_process::words::counted;
 
 pub(super) fn section(snapshot: &Snapshot, pods: &Pods, written: &Written) -> Section {
     let mut checks = vec![objects(snapshot, written), table(snapshot)];
@@ -54,9 +55,9 @@ fn table(snapshot: &Snapshot) -> Check {
     match &in_force.federation.table {
         Ok(table) => {
             let detail = format!(
-                "generation {}, {} exports, {}",
+                "generation {}, {}, {}",
                 table.generation(),
-                table.rows(),
+                counted(table.rows() as usize, "export"),
                 table.hash()
             );
             Check::ok("table", TITLE, detail)

@@ -1,0 +1,66 @@
+//! Whether a peer is ready, in the words of every view: `fedgate status`, `--watch`, the operators'
+//! page.
+
+use crate::status::{MUST_HOLD, PeerStatus};
+use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
+use fedgate_federation::knowledge::SERVER_ONLY;
+
+/// How ready a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// A call would get through.
+    Ready,
+    /// Something is not known yet, and nothing has failed.
+    NotYet,
+    /// Something has failed.
+    NotReady,
+}
+
+impl PeerStatus {
+    /// Whether the peer is ready, and in words why not: the first condition that fails, else the
+    /// obstacle, else the first condition that is not yet known.
+    pub fn readiness(&self) -> (Readiness, String) {
+        if self.ready {
+            return (Readiness::Ready, format!("ready{}", failed_gateways(self)));
+        }
+        let bad = || self.conditions.iter().filter(is_bad);
+        let failed = bad().find(|condition| condition.status != ConditionStatus::Unknown);
+        match (failed, &self.obstacle, bad().next()) {
+            (Some(failed), ..) => not_ready(&described(failed)),
+            (None, Some(obstacle), _) => not_ready(obstacle),
+            (None, None, Some(unknown)) => {
+                (Readiness::NotYet, format!("not ready yet: {}", described(unknown)))
+            }
+            (None, None, None) => (Readiness::NotReady, "NOT READY".to_owned()),
+        }
+    }
+}
+
+fn not_ready(why: &str) -> (Readiness, String) {
+    (Readiness::NotReady, format!("NOT READY: {why}"))
+}
+
+/// Which gateways of a ready peer failed the last probe. On Kubernetes the message [`SERVER_ONLY`]
+/// is the same for every peer, so only the condition shows it.
+fn failed_gateways(peer: &PeerStatus) -> String {
+    let is_probe =
+        |condition: &&Condition| condition.kind == ConditionType::DataplaneConnectionReady;
+    match peer.conditions.iter().find(is_probe).map(|probe| probe.message.as_str()) {
+        None | Some("" | SERVER_ONLY) => String::new(),
+        Some(message) => format!("; gateways: {message}"),
+    }
+}
+
+fn described(condition: &Condition) -> String {
+    match condition.message.as_str() {
+        "" => format!("{:?} {}", condition.kind, condition.reason),
+        message => format!("{:?} {}: {message}", condition.kind, condition.reason),
+    }
+}
+
+fn is_bad(condition: &&Condition) -> bool {
+    match condition.kind {
+        ConditionType::Stale => condition.status == ConditionStatus::True,
+        kind => MUST_HOLD.contains(&kind) && condition.status != ConditionStatus::True,
+    }
+}
