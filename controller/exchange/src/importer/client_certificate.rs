@@ -175,10 +175,10 @@ impl Shown {
     pub(super) fn what_to_do(&self) -> Option<String> {
         let asked = self.asked.load(Relaxed);
         asked.then(|| match &self.certificate {
-            None => "it asks for a client certificate, and this cluster has none for it: put one that the peer's operator accepts into the                      folder of peers.clientTLS"
+            None => "it asks for a client certificate, and this cluster has none for it: put one that the peer's operator accepts into the folder of peers.clientTLS"
                 .to_owned(),
             Some(shown) => format!(
-                "it was shown the client certificate in {}: check with the peer's operator that its issuer is accepted there, and that it is                  valid now",
+                "it was shown the client certificate in {}: check with the peer's operator that its issuer is accepted there, and that it is valid now",
                 shown.folder.display()
             ),
         })
