@@ -133,12 +133,12 @@ pub(super) fn publish<'a, 'k: 'a>(
     for (index, candidate) in accepted.enumerate() {
         let peer = &candidate.peer;
         let Content { mut document, head, head_bytes } = contents.of_peer(index);
-        let applied = bundles.get(&peer.trust_domain).map(applied_roots).unwrap_or_default();
-        let keys = candidate.public(inputs).map(|document| applied_keys(document.keys()));
-        document.extension.iter_mut().for_each(|extension| {
+        if let Some(extension) = &mut document.extension {
+            let applied = bundles.get(&peer.trust_domain).map(applied_roots);
+            let keys = candidate.public(inputs).map(|document| applied_keys(document.keys()));
             (extension.applied_roots, extension.applied_keys) =
-                (Some(applied.clone()), keys.clone())
-        });
+                (Some(applied.unwrap_or_default()), keys);
+        }
         let tail = document.tail_json();
         let view = view::of_peer(inputs, candidate);
         let view_bytes = view.as_ref().map_or(0, View::written_bytes);
@@ -192,13 +192,17 @@ pub(super) fn next_number(now: Timestamp, before: u64) -> u64 {
 }
 
 fn applied_roots(bundle: &TrustBundle) -> Vec<Fingerprint> {
-    let roots: BTreeSet<_> = bundle.roots.iter().map(|root| root.fingerprint()).collect();
-    roots.into_iter().collect()
+    in_order(bundle.roots.iter().map(|root| root.fingerprint()).collect())
 }
 
 fn applied_keys(keys: PublicKeys) -> Vec<Fingerprint> {
-    let keys: BTreeSet<_> = keys.iter().map(|key| key.fingerprint()).collect();
-    keys.into_iter().collect()
+    in_order(keys.iter().map(|key| key.fingerprint()).collect())
+}
+
+fn in_order(mut fingerprints: Vec<Fingerprint>) -> Vec<Fingerprint> {
+    fingerprints.sort_unstable();
+    fingerprints.dedup();
+    fingerprints
 }
 
 /// The contents of the peers' documents, each built once: with many peers, most may see the same.

@@ -150,16 +150,21 @@ fn roots(inputs: &Inputs<'_>, candidates: &[&Candidate<'_>]) -> Vec<OurRoot> {
         .filter(|(root, _)| signing.uses(root) == Some(true))
         .map(|(_, held)| held)
         .collect();
-    let one = |(root, peers): (&&Root, &Holders)| OurRoot {
+    let advice = |(root, peers): (&&Root, &Holders)| {
+        let sign = sign_with_root(root, signing.uses(root), peers, inputs.now);
+        (sign, remove_root(inputs, &signing, root, (peers, &of_signing), ours.len()))
+    };
+    let advice: Vec<_> = ours.iter().zip(&held).map(advice).collect();
+    let one = |((root, peers), (sign, remove)): ((&&Root, Holders), (Advice, Advice))| OurRoot {
         fingerprint: root.fingerprint(),
         subject: root.subject().to_owned(),
         not_after: root.not_after(),
         signs: signing.uses(root),
-        sign: sign_with_root(root, signing.uses(root), peers, inputs.now),
-        remove: remove_root(inputs, &signing, root, (peers, &of_signing), ours.len()),
-        peers: peers.clone(),
+        peers,
+        sign,
+        remove,
     };
-    ours.iter().zip(&held).map(one).collect()
+    ours.iter().zip(held).zip(advice).map(one).collect()
 }
 
 /// An expired root is in force nowhere, and nobody has to hold it.

@@ -245,6 +245,8 @@ fn documents_and_wide_rows_are_for_scripts() {
     alpha.start();
     alpha.wait("the export", |status| status["exports"].get(0).map(drop));
     let out = |arguments: &[&str]| String::from_utf8(alpha.run(arguments).stdout).unwrap();
+    // The last thing that changes: no Envoy runs, and the controller notices that.
+    alpha.wait("what is not running", |status| status["findings"].get(1).map(drop));
     for name in ["status", "table"] {
         let json: Value = serde_json::from_str(&out(&[name, "--output", "json"])).unwrap();
         let yaml: Value = serde_saphyr::from_str(&out(&[name, "--output", "yaml"])).unwrap();
