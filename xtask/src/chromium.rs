@@ -45,11 +45,29 @@ pub fn browser() -> Result<Browser> {
         "cannot fetch Chromium from npm; this needs npm, Node.js, tar, an x86_64 machine and access to the \
          registry; or set CHROMIUM to the path of a Chromium binary, such as Debian's /usr/bin/chromium",
     )?;
+    write_fonts(&folder)?;
     let variables = BTreeMap::from([
         ("LD_LIBRARY_PATH".to_owned(), folder.join("lib").display().to_string()),
         ("FONTCONFIG_FILE".to_owned(), folder.join("fonts.conf").display().to_string()),
     ]);
     Ok(Browser { program, variables })
+}
+
+/// Says where the font is. The path is absolute, and the checkout may have been moved since.
+fn write_fonts(folder: &Path) -> Result<()> {
+    let text = format!(
+        "<?xml version=\"1.0\"?>\n<!DOCTYPE fontconfig SYSTEM \"fonts.dtd\">\n<fontconfig><dir>{}</dir><cachedir>{}</cachedir></fontconfig>\n",
+        folder.join("fonts").display(),
+        folder.join("font-cache").display(),
+    );
+    let file = folder.join("fonts.conf");
+    // Another test may be reading it.
+    if std::fs::read_to_string(&file).is_ok_and(|found| found == text) {
+        return Ok(());
+    }
+    let fresh = folder.join(format!("fonts.conf.{}", std::process::id()));
+    std::fs::write(&fresh, text)?;
+    std::fs::rename(&fresh, &file).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn fetch(folder: &Path, program: &Path) -> Result<()> {
@@ -72,12 +90,6 @@ fn fetch(folder: &Path, program: &Path) -> Result<()> {
         run(Command::new("tar").arg("-xf").arg(&unpacked).arg("-C").arg(folder))?;
         std::fs::remove_file(unpacked)?;
     }
-    let fonts = format!(
-        "<?xml version=\"1.0\"?>\n<!DOCTYPE fontconfig SYSTEM \"fonts.dtd\">\n<fontconfig><dir>{}</dir><cachedir>{}</cachedir></fontconfig>\n",
-        folder.join("fonts").display(),
-        folder.join("font-cache").display(),
-    );
-    std::fs::write(folder.join("fonts.conf"), fonts)?;
     unpack(&packed.join("chromium.br"), program)?;
     run(Command::new("chmod").arg("755").arg(program))?;
     std::fs::remove_dir_all(folder.join("package"))?;

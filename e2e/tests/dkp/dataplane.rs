@@ -88,10 +88,14 @@ fn our_calls_have_the_form_of_istio() {
     scenario("dkp-our-calls", async |run: &RunFolder| {
         let mixed = Mixed::with_envoys(run).await?;
         called(&mixed).await?;
-        let state = mixed.delta.state().await?;
         let sni = format!("outbound_.80_._.{}", mixed.delta.web());
-        let seen = state.connections().iter().find(|seen| seen["sni"] == sni);
-        let seen = seen.with_context(|| format!("{:#?}", state.connections()))?;
+        // delta writes a connection down after it has answered.
+        let written = async || {
+            let state = mixed.delta.state().await?;
+            let seen = state.connections().iter().find(|seen| seen["sni"] == sni).cloned();
+            seen.with_context(|| format!("{:#?}", state.connections())).map(Some)
+        };
+        let seen = wait::until("alpha's call", SOON, written).await?;
         ensure!(seen["alpn"] == "istio", "{seen}");
         ensure!(seen["identities"] == json!([mixed.alpha.spiffe_id("gateway")]), "{seen}");
         Ok(())
