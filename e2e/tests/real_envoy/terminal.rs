@@ -181,7 +181,10 @@ fn wait_ends_with_0_when_the_peers_are_ready() {
 fn a_support_bundle_has_the_envoys_state_and_no_key() {
     scenario("support-bundle", async |run: &RunFolder| {
         let pair = Pair::start(run, |_, _| Ok(())).await?;
-        let alpha = pair.alpha();
+        let [alpha, beta] = &pair.federation.clusters;
+        // A counter is there once it has counted: beta's probe is a call that alpha's gateway allows.
+        let reached = ["True", "Succeeded"];
+        beta.wait_condition("alpha", "DataplaneConnectionReady", reached).await?;
         let file = run.path().join("bundle.tar.gz");
         let out = file.display().to_string();
         let output = alpha.fedgate(&["support-bundle", "--out", &out]).await?;
