@@ -1,11 +1,13 @@
 //! A federation of three clusters.
 
 use crate::fixture::wait_imported;
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{KubernetesCluster, KubernetesFederation};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::metadata_proxy::MetadataProxy;
 use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::wait;
 
 /// alpha, beta and gamma, all peers of each other, with one controller each.
 pub(crate) struct Trio(KubernetesFederation<3>);
@@ -40,9 +42,18 @@ impl Trio {
     }
 
     /// From now on, alpha talks to gamma through a proxy that can lie.
+    ///
+    /// The proxy does not sign. So alpha must not remember what gamma itself may have signed before.
     pub(crate) async fn let_gamma_lie(&self) -> Result<MetadataProxy> {
-        let [alpha, _, gamma] = self.clusters();
+        let [alpha, beta, gamma] = self.clusters();
         let proxy = MetadataProxy::in_front_of_kubernetes(gamma).await?;
+        alpha.remove_peer(gamma.name()).await?;
+        let forgotten = async || {
+            let peers = alpha.first_replica()?.metric("fedgate_importer_peers").await?;
+            ensure!(peers < 2.0, "alpha polls others than {}", beta.name());
+            Ok(true)
+        };
+        wait::until_true("alpha to forget gamma", SOON, forgotten).await?;
         alpha.put_peer_at(gamma, &proxy.url()).await?;
         Ok(proxy)
     }

@@ -5,6 +5,7 @@ use super::{
     Times, WARN_ABOVE,
 };
 use crate::bundle::Fingerprint;
+use crate::document::GatewayAddress;
 use crate::federate::SETTLING;
 use crate::finding::Finding;
 use jiff::{SignedDuration, Timestamp};
@@ -61,26 +62,51 @@ impl PeerKnowledge {
     }
 }
 
+/// What the peer sees of us that an operator would act on.
+struct Seen {
+    /// Since when its requests to us, and its probes, fail.
+    faults: [Option<Timestamp>; 2],
+    /// Why they fail.
+    reasons: (Option<ExchangeReason>, Option<DataplaneReason>),
+    /// Whether our clock is off.
+    is_skewed: bool,
+    /// The gateways of ours that it knows.
+    gateways: Vec<GatewayAddress>,
+}
+
 impl PeerKnowledge {
-    /// Returns true if the peer sees a lasting fault of ours that it did not see in `saved`, or the
-    /// other way round. On Kubernetes, `fedgate status` knows only what is saved.
+    /// Returns true if the peer sees a lasting fault of ours that it did not see in `saved`, or no
+    /// longer sees one. On Kubernetes, `fedgate status` knows only what is saved.
     fn is_seen_otherwise(&self, saved: &Self) -> bool {
         let Some(now) = confirmed(&self.private) else { return false };
-        let no_fault = [ExchangeReason::Succeeded, ExchangeReason::AwaitingPublic];
-        let seen = |of: &Self| {
-            let extension = of.private.as_ref().and_then(|known| known.document.extension.as_ref());
-            let view = extension.and_then(|known| known.view.clone()).unwrap_or_default();
-            let fetch = view.fetch.filter(|fetch| lasts(fetch.since, now));
-            let probe = view.probe.filter(|probe| lasts(probe.since, now));
-            let skew = view.clock_ahead.map(SignedDuration::from_secs);
-            (
-                fetch.map(|fetch| fetch.reason).filter(|reason| !no_fault.contains(reason)),
-                probe.map(|probe| probe.reason).filter(|it| *it != DataplaneReason::Succeeded),
-                skew.is_some_and(|skew| skew.abs() > WARN_ABOVE),
-                view.gateways,
-            )
+        let (is, was) = (self.seen(), saved.seen());
+        let lasting = |seen: &Seen| {
+            let faults = seen.faults.map(|fault| fault.filter(|since| lasts(*since, now)));
+            faults.map(|fault| fault.is_some())
         };
-        seen(self) != seen(saved)
+        // The end of a fault that was saved is saved at once: nobody should look for it any more.
+        let mended =
+            was.faults.iter().zip(is.faults).any(|(was, is)| was.is_some() && is.is_none());
+        let (is_lasting, was_lasting) = (lasting(&is), lasting(&was));
+        mended
+            || is_lasting != was_lasting
+            || is_lasting.contains(&true) && is.reasons != was.reasons
+            || (is.is_skewed, is.gateways) != (was.is_skewed, was.gateways)
+    }
+
+    fn seen(&self) -> Seen {
+        let extension = self.private.as_ref().and_then(|known| known.document.extension.as_ref());
+        let view = extension.and_then(|known| known.view.clone()).unwrap_or_default();
+        let no_fault = [ExchangeReason::Succeeded, ExchangeReason::AwaitingPublic];
+        let fetch = view.fetch.filter(|fetch| !no_fault.contains(&fetch.reason));
+        let probe = view.probe.filter(|probe| probe.reason != DataplaneReason::Succeeded);
+        let skew = view.clock_ahead.map(SignedDuration::from_secs);
+        Seen {
+            faults: [fetch.as_ref().map(|it| it.since), probe.as_ref().map(|it| it.since)],
+            reasons: (fetch.map(|it| it.reason), probe.map(|it| it.reason)),
+            is_skewed: skew.is_some_and(|skew| skew.abs() > WARN_ABOVE),
+            gateways: view.gateways,
+        }
     }
 
     /// Returns the same without how the peer sees us. After a restart of ours, this changes at every

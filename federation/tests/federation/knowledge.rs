@@ -407,6 +407,8 @@ fn the_peers_view_alone_is_not_saved() {
     let mut over = seen.clone();
     over.record_not_modified(DocumentKind::Private, at(600));
     assert!(over.needs_saving(Some(&lasting), &TIMES));
+    // So is the end of one that was saved early, along with something else.
+    assert!(over.needs_saving(Some(&failing(599)), &TIMES));
     // With anything else, it is saved too.
     seen.private.as_mut().unwrap().document.extension.as_mut().unwrap().service_count += 1;
     assert!(seen.needs_saving(Some(&first), &TIMES));
