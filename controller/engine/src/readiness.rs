@@ -23,16 +23,25 @@ impl PeerStatus {
         if self.ready {
             return (Readiness::Ready, format!("ready{}", failed_gateways(self)));
         }
-        let bad = || self.conditions.iter().filter(is_bad);
-        let failed = bad().find(|condition| condition.status != ConditionStatus::Unknown);
-        match (failed, &self.obstacle, bad().next()) {
-            (Some(failed), ..) => not_ready(&described(failed)),
-            (None, Some(obstacle), _) => not_ready(obstacle),
-            (None, None, Some(unknown)) => {
+        match (self.first_failing(), &self.obstacle) {
+            (Some(failed), _) if failed.status != ConditionStatus::Unknown => {
+                not_ready(&described(failed))
+            }
+            (_, Some(obstacle)) => not_ready(obstacle),
+            (Some(unknown), None) => {
                 (Readiness::NotYet, format!("not ready yet: {}", described(unknown)))
             }
-            (None, None, None) => (Readiness::NotReady, "NOT READY".to_owned()),
+            (None, None) => (Readiness::NotReady, "NOT READY".to_owned()),
         }
+    }
+
+    /// The first condition that keeps the peer from being ready, preferably one that is known. The
+    /// later ones fail, or are unknown, for the same reason.
+    pub(crate) fn first_failing(&self) -> Option<&Condition> {
+        let failing = || self.conditions.iter().filter(|condition| fails(condition));
+        failing()
+            .find(|condition| condition.status != ConditionStatus::Unknown)
+            .or_else(|| failing().next())
     }
 }
 
@@ -51,14 +60,16 @@ fn failed_gateways(peer: &PeerStatus) -> String {
     }
 }
 
-fn described(condition: &Condition) -> String {
+/// A condition in words.
+pub(crate) fn described(condition: &Condition) -> String {
     match condition.message.as_str() {
         "" => format!("{:?} {}", condition.kind, condition.reason),
         message => format!("{:?} {}: {message}", condition.kind, condition.reason),
     }
 }
 
-fn is_bad(condition: &&Condition) -> bool {
+/// Returns true if a condition keeps a peer from being ready.
+fn fails(condition: &Condition) -> bool {
     match condition.kind {
         ConditionType::Stale => condition.status == ConditionStatus::True,
         kind => MUST_HOLD.contains(&kind) && condition.status != ConditionStatus::True,

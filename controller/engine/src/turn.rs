@@ -4,7 +4,8 @@
 //! ([`fedgate_federation::federate::Mismatch`]). This is the same for what this cluster sees of the
 //! peer.
 
-use crate::status::{MUST_HOLD, PeerStatus};
+use crate::readiness::described;
+use crate::status::PeerStatus;
 use fedgate_federation::FindingReason;
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, Turn};
 use fedgate_federation::knowledge::{DataplaneReason, ExchangeReason};
@@ -31,32 +32,13 @@ impl PeerStatus {
             .obstacle
             .iter()
             .map(|obstacle| Missing { turn: Some(Turn::Ours), what: obstacle.clone() });
-        let failing: Vec<_> = self.conditions.iter().filter(|condition| fails(condition)).collect();
-        // The later ones fail, or are unknown, for the same reason.
-        let first = failing
-            .iter()
-            .find(|condition| condition.status != ConditionStatus::Unknown)
-            .or(failing.first());
-        let first = first.map(|condition| Missing { turn: turn(condition), what: what(condition) });
+        let first = self
+            .first_failing()
+            .map(|condition| Missing { turn: turn(condition), what: described(condition) });
         let far = self.far_side.iter().flat_map(|side| &side.mismatches);
         let far = far
             .map(|mismatch| Missing { turn: Some(mismatch.turn), what: mismatch.message.clone() });
         here.chain(first).chain(far).collect()
-    }
-}
-
-/// Returns true if a condition keeps a peer from being ready.
-fn fails(condition: &Condition) -> bool {
-    match condition.kind {
-        ConditionType::Stale => condition.status == ConditionStatus::True,
-        kind => MUST_HOLD.contains(&kind) && condition.status != ConditionStatus::True,
-    }
-}
-
-fn what(condition: &Condition) -> String {
-    match condition.message.as_str() {
-        "" => format!("{:?} {}", condition.kind, condition.reason),
-        message => format!("{:?} {}: {message}", condition.kind, condition.reason),
     }
 }
 

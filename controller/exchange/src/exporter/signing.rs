@@ -70,15 +70,19 @@ mod tests {
     };
     use jiff::SignedDuration;
 
-    #[test]
-    fn a_signature_is_made_when_it_is_asked_for_and_serves_for_half_of_its_life() {
-        let signed = Signed::new(Statement {
+    fn signed() -> Signed {
+        Signed::new(Statement {
             kind: DocumentKind::Public,
             issuer: ClusterUuid::parse("11111111-aaaa-4aaa-8aaa-111111111111").unwrap(),
             audience: None,
             sequence: 1,
             digest: Fingerprint::of(b"{}"),
-        });
+        })
+    }
+
+    #[test]
+    fn a_signature_is_made_when_it_is_asked_for_and_serves_for_half_of_its_life() {
+        let signed = signed();
         let now = Timestamp::from_second(1_767_225_600).unwrap();
         assert_eq!(signed.signature(&Keyring::default(), now), None);
         let keyring = Keyring::new(SigningKey::from_seed(&[1; 32]).unwrap());
@@ -93,13 +97,7 @@ mod tests {
 
     #[test]
     fn both_keys_sign_and_other_keys_sign_at_once() {
-        let signed = Signed::new(Statement {
-            kind: DocumentKind::Public,
-            issuer: ClusterUuid::parse("11111111-aaaa-4aaa-8aaa-111111111111").unwrap(),
-            audience: None,
-            sequence: 1,
-            digest: Fingerprint::of(b"{}"),
-        });
+        let signed = signed();
         let now = Timestamp::from_second(1_767_225_600).unwrap();
         let key = |seed| SigningKey::from_seed(&[seed; 32]).unwrap();
         let keyring = Keyring::new(key(1));
