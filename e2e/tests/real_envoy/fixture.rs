@@ -1,6 +1,6 @@
 //! Fixtures shared by most tests.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use fedgate_e2e::client::Client;
 use fedgate_e2e::cluster::{Cluster, Settings};
 use fedgate_e2e::deployed::Deployed;
@@ -21,6 +21,19 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// Grants `web` to alpha alone. gamma is refused for that reason, and alpha gets through.
+    pub(crate) async fn grant_to_alpha_alone(&mut self) -> Result<()> {
+        let beta = &self.federation.clusters[1];
+        let (web, alpha, gamma) = (&mut self.web, &self.alpha_client, &self.gamma_client);
+        web.apply(beta, |service| service.for_peers("alpha"))?;
+        web.wait_refused(gamma, beta).await?;
+        let log = beta.access_log()?;
+        web.refuses(gamma, beta).await?;
+        let entry = log.wait_for_reason("not_granted").await?;
+        ensure!(entry.peer.as_deref() == Some("gamma"), "{entry:?}");
+        web.call(alpha, beta).await.map(drop)
+    }
+
     pub(crate) async fn start(run: &RunFolder) -> Result<Self> {
         Self::start_with(run, |_| Ok(())).await
     }
