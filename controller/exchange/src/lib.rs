@@ -9,6 +9,7 @@
 //! | [`importer`] | fetches what peers publish |
 //! | [`exporter`] | answers peers |
 //! | `lookup` | looks up the names of peers' gateways |
+//! | [`names`] | a DNS server for the names of imports |
 //! | [`probe`] | checks whether a call to a peer would get through |
 //! | [`prefer`] | the preference to wait for a change, which both know |
 //! | `counted` | counts what is open in a gauge |
@@ -39,6 +40,7 @@ mod lookup;
     reason = "for tests alone"
 )]
 pub mod loopback;
+pub mod names;
 pub mod new_key;
 pub mod prefer;
 pub mod probe;
