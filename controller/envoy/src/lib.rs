@@ -52,6 +52,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 pub mod access_log;
+mod addresses;
 mod bootstrap;
 mod cluster;
 mod connections;
@@ -73,6 +74,7 @@ mod text;
 pub mod trust;
 mod write;
 
+pub use addresses::{AddressRange, HostAddresses, allocate_addresses};
 pub use descriptors::Descriptors;
 pub use file::{File, FilePath, PathError};
 pub use filter::{FilterKind, FilterModule};

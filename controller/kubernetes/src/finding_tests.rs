@@ -8,7 +8,7 @@ use crate::identity::stored::Stored;
 use crate::sample::Sample;
 use crate::settings::tests::read as flags;
 use crate::sinks::object::{Desired, Head};
-use crate::sinks::{apply, gateway, writer};
+use crate::sinks::{addresses, apply, gateway, writer};
 use crate::sources::{self, Observed};
 use crate::{advice, readable};
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
@@ -91,6 +91,8 @@ fn of_sources() -> Vec<Finding> {
     let hosts = sources::entries::keep(serde_json::from_value(object).unwrap());
     let entries = BTreeMap::from([(Key { namespace: "a".into(), name: "x".into() }, hosts)]);
     findings.extend(sources::entries::taken(&entries, &imports));
+    let with_range = flags(&["--import-addresses", "240.96.0.0/16"]).unwrap();
+    findings.extend(addresses::missing(&with_range, &imports, &BTreeMap::new()));
     findings
 }
 

@@ -25,6 +25,7 @@
 //! | `identity` | UUID and key |
 //! | `endpoint` | the metadata endpoint's certificate |
 //! | [`run`] | the loop |
+//! | [`dns`] | `fedgate dns`: answers for the names of imports |
 //! | [`inspect`] | what runs on a user's machine: `check`, `snapshot`, `uninstall` |
 //! | [`crd`] | the definitions of our kinds, as files |
 //! | `probes`, `metrics` | the endpoints for the kubelet and Prometheus |
@@ -37,6 +38,7 @@
 mod advice;
 pub mod api;
 pub mod crd;
+pub mod dns;
 mod endpoint;
 #[cfg(test)]
 mod fake;

@@ -3,7 +3,7 @@
 
 use clap::{Args, ValueEnum};
 use fedgate_core::TrustDomain;
-use fedgate_envoy::FilterKind;
+use fedgate_envoy::{AddressRange, FilterKind};
 use fedgate_exchange::exporter::MetadataPath;
 use fedgate_exchange::proxy::{ProxyAddress, ProxySettings};
 use fedgate_exchange::settings::{
@@ -47,6 +47,10 @@ pub struct ControllerSettings {
     /// Intervals and time limits
     #[command(flatten)]
     pub times: TimeSettings,
+    /// Addresses for imports, one for each host, for meshes whose sidecars do not answer DNS
+    /// [default: istiod chooses addresses for those that do]
+    #[arg(long, env = "FEDGATE_IMPORT_ADDRESSES", value_name = "CIDR", value_parser = mesh_range)]
+    pub import_addresses: Option<AddressRange>,
     /// The address of /healthz, /readyz and /metrics
     #[arg(
         long,
@@ -396,6 +400,15 @@ impl ControllerSettings {
             "--filter-module is {:?}: expected a file of the gateway's container (file:///…), unless --delivery is WasmPlugin",
             self.gateway.filter_module.as_deref().unwrap_or_default()
         );
+        let ours = self.network.pod_cidrs.iter().chain(&self.network.service_cidrs);
+        if let Some((range, taken)) = self.import_addresses.and_then(|range| {
+            ours.copied().find(|taken| range.overlaps(taken)).map(|taken| (range, taken))
+        }) {
+            anyhow::bail!(
+                "--import-addresses ({range}) overlaps {taken}, which has addresses of Pods or Services; choose a range that nothing in \
+                 this cluster uses"
+            );
+        }
         Ok(())
     }
 
@@ -476,6 +489,14 @@ fn advertised(text: &str) -> Result<GatewayAddress, String> {
 
 fn proxy(text: &str) -> Result<ProxyAddress, Infallible> {
     Ok(ProxyAddress::new(text))
+}
+
+/// Sidecars do not catch what goes to loopback addresses.
+fn mesh_range(text: &str) -> Result<AddressRange, String> {
+    let range = AddressRange::parse(text)?;
+    (!range.is_loopback()).then_some(range).ok_or_else(|| {
+        format!("expected a range that no Pod has, such as 240.96.0.0/16, found {text:?}: sidecars do not catch calls to loopback")
+    })
 }
 
 fn poll(text: &str) -> Result<Duration, String> {
@@ -574,6 +595,8 @@ pub(crate) mod tests {
             ("--advertise", "gw.example", "gw.example:15443"),
             ("--gateway-selector", "istio", "istio=fedgate"),
             ("--pod-cidrs", "10.0.0.0", "CIDR"),
+            ("--import-addresses", "127.96.0.0/16", "240.96.0.0/16"),
+            ("--import-addresses", "10.0.0.0", "240.96.0.0/16"),
             ("--delivery", "Helm", "EnvoyFilter"),
             ("--metadata-tls", "/tls", "--metadata-plain"),
         ] {

@@ -193,6 +193,8 @@ finding_reasons! {
     // Found by an adapter when it puts things in force.
     /// No local port is left for an import.
     NoEgressPort = "no_egress_port",
+    /// No address is left for an imported host.
+    NoAddress = "no_address",
     /// An Envoy of this site is not running.
     EnvoyNotRunning = "envoy_not_running",
     /// A file or an object could not be written. The controller tries again, and what depends on it
@@ -238,6 +240,7 @@ impl FindingReason {
         Self::Conflict,
         Self::Contested,
         Self::NoEgressPort,
+        Self::NoAddress,
         Self::NotWritten,
         Self::EnvoyNotRunning,
         Self::RestartNeeded,

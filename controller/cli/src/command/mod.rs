@@ -17,6 +17,7 @@ mod completions;
 mod controller;
 mod copy_filter;
 mod crd;
+mod dns;
 mod envoys;
 mod explain;
 mod http;
@@ -65,6 +66,11 @@ enum Command {
         after_help = "Example:\n  fedgate controller --trust-domain alpha.example --metadata-tls /etc/fedgate/tls\n\nEach flag has an environment variable. The API server is found by KUBECONFIG, ~/.kube/config or the pod's service account."
     )]
     Controller(Box<controller::Controller>),
+    /// Answer DNS questions for the names of imports, on Kubernetes
+    #[command(
+        after_help = "Example:\n  fedgate dns --namespace fedgate-system\n\nThe chart runs it (dns.enabled) behind the Service fedgate-dns, to which the cluster's DNS forwards the peers' zones."
+    )]
+    Dns(dns::Dns),
     /// Check a cluster's folder without running anything
     #[command(
         after_help = "Example:\n  fedgate validate /etc/fedgate\n\nExits with 1 when there is an error."
@@ -233,6 +239,7 @@ impl Cli {
         let outcome = match self.command {
             Command::Run(command) => command.run(),
             Command::Controller(command) => command.run(),
+            Command::Dns(command) => command.run(),
             Command::Validate(command) => command.run(terminal),
             Command::Status(command) => command.run(terminal),
             Command::Check(command) => command.run(terminal),

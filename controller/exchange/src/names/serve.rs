@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// The names in force; `None` until they are known.
@@ -92,7 +93,9 @@ pub async fn serve_udp(socket: UdpSocket, names: Served, metrics: Metrics) -> io
 /// Never: what fails is one connection.
 pub async fn serve_tcp(listener: TcpListener, names: Served, metrics: Metrics) -> io::Result<()> {
     let (places, sources) = (Arc::new(Semaphore::new(CONNECTIONS)), Sources::default());
+    let mut open = JoinSet::new();
     loop {
+        while open.try_join_next().is_some() {}
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
         let (stream, client) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -104,7 +107,7 @@ pub async fn serve_tcp(listener: TcpListener, names: Served, metrics: Metrics) -
         };
         let Some(seat) = sources.seat(client.ip()) else { continue };
         let (names, metrics) = (names.clone(), metrics.clone());
-        tokio::spawn(async move {
+        open.spawn(async move {
             let _held = (place, seat);
             let _ = timeout(LIFE, converse(stream, &names, &metrics)).await;
         });

@@ -47,6 +47,11 @@ impl Names {
         Self { serial, ..self }
     }
 
+    /// Returns true if both say the same about each name.
+    pub fn has_the_same_as(&self, other: &Self) -> bool {
+        self.zones == other.zones && self.entries == other.entries
+    }
+
     /// The serial number.
     pub fn serial(&self) -> u32 {
         self.serial

@@ -8,12 +8,12 @@ use super::object::{Desired, Head};
 use crate::api::fingerprint::USE_WAYPOINT;
 use crate::api::kind::Kind;
 use crate::settings::ControllerSettings;
-use fedgate_core::TrustDomain;
+use fedgate_core::{Hostname, TrustDomain};
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::federate::{Import, Imports, Protocol, ServerIdentity};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The network of the peers' gateways, in Istio's sense. On purpose, no network of a mesh has this
 /// name, and no gateway leads to it.
@@ -39,10 +39,15 @@ pub(crate) fn objects<'a>(
     settings: &'a ControllerSettings,
     imports: &'a Imports,
     bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
+    addresses: &'a BTreeMap<Hostname, IpAddr>,
 ) -> impl Iterator<Item = Desired> + 'a {
     imports
         .by_host()
-        .filter_map(|ports| Some(Host { settings, ports, first: ports.first()? }))
+        .filter_map(|ports| {
+            let first = ports.first()?;
+            let address = addresses.get(&first.service.host).copied();
+            Some(Host { settings, ports, first, address })
+        })
         .filter(|host| bundles.contains_key(&host.first.trust_domain))
         .flat_map(|host| [host.destination_rule(), host.service_entry()])
 }
@@ -52,6 +57,8 @@ struct Host<'a> {
     settings: &'a ControllerSettings,
     ports: &'a [Import],
     first: &'a Import,
+    /// Its address in the mesh, if we choose it.
+    address: Option<IpAddr>,
 }
 
 impl Host<'_> {
@@ -93,6 +100,9 @@ impl Host<'_> {
             "endpoints": endpoints,
             "exportTo": self.settings.gateway.export_to,
         });
+        if let Some(address) = self.address {
+            spec["addresses"] = json!([address]);
+        }
         if let ServerIdentity::Exactly(identities) = self.first.server.as_ref() {
             spec["subjectAltNames"] = identities.iter().map(|identity| identity.as_str()).collect();
         }
@@ -167,8 +177,10 @@ mod tests {
         let mut imports: Vec<_> = federation.imports.iter().cloned().collect();
         change(&mut imports[0]);
         let imports = imports.into_iter().collect();
+        let none = BTreeMap::new();
         let bindings = bindings::objects(&sample.settings, &imports, &federation.bundles);
-        let objects = bindings.chain(objects(&sample.settings, &imports, &federation.bundles));
+        let objects =
+            bindings.chain(objects(&sample.settings, &imports, &federation.bundles, &none));
         objects.map(|object| (object.kind, object.body["spec"].clone())).collect()
     }
 
@@ -205,7 +217,8 @@ mod tests {
             let mut imports: Vec<_> = federation.imports.iter().cloned().collect();
             imports.iter_mut().for_each(change);
             let imports = imports.into_iter().collect();
-            let written = objects(&sample.settings, &imports, &federation.bundles);
+            let none = BTreeMap::new();
+            let written = objects(&sample.settings, &imports, &federation.bundles, &none);
             let name = |object: Desired| {
                 (object.kind, object.body["metadata"]["name"].clone(), object.body["spec"].clone())
             };
@@ -224,6 +237,19 @@ mod tests {
         let (before, after) = (only_names(before), only_names(after));
         assert!(!before.is_empty() && before.iter().all(|(_, name)| name.is_string()));
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn an_address_of_ours_is_the_hosts_only_address() {
+        let sample = Sample::healthy();
+        let federation = sample.snapshot().in_force.federation;
+        let host = federation.imports.iter().next().unwrap().service.host.clone();
+        let addresses = BTreeMap::from([(host, "240.96.0.7".parse().unwrap())]);
+        let written =
+            objects(&sample.settings, &federation.imports, &federation.bundles, &addresses);
+        let entry = written.into_iter().find(|object| object.kind == Kind::ServiceEntry).unwrap();
+        assert_eq!(entry.body["spec"]["addresses"], json!(["240.96.0.7"]));
+        assert_eq!(made(|_| ())[&Kind::ServiceEntry].get("addresses"), None, "istiod chooses it");
     }
 
     #[test]
@@ -249,7 +275,8 @@ mod tests {
     fn endpoints_are_in_the_peers_network_and_use_mutual_tls() {
         let sample = Sample::healthy();
         let federation = sample.snapshot().in_force.federation;
-        let written = objects(&sample.settings, &federation.imports, &federation.bundles);
+        let none = BTreeMap::new();
+        let written = objects(&sample.settings, &federation.imports, &federation.bundles, &none);
         let entry =
             written.into_iter().find(|object| object.kind == Kind::ServiceEntry).unwrap().body;
         assert_eq!(entry["metadata"]["labels"][USE_WAYPOINT], "none");

@@ -13,6 +13,7 @@
 //! | fedgate's namespace | ConfigMap `fedgate-state` | what is published changes |
 //! | fedgate's namespace | ConfigMap `fedgate-peer-…`: one for each peer | the peer's documents change |
 
+pub(super) mod addresses;
 pub(super) mod apply;
 pub(super) mod bindings;
 pub(super) mod corrections;

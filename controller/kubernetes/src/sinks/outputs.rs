@@ -10,13 +10,14 @@ use crate::module::{MODULES, Shipped};
 use crate::settings::{ControllerSettings, Delivery, Namespaces};
 use crate::sinks::gateway::table_object;
 use crate::sources::{Wakes, selection};
-use fedgate_core::Table;
+use fedgate_core::{Hostname, Table};
 use fedgate_process::tasks::Tasks;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What is kept of an object.
@@ -34,6 +35,8 @@ pub(crate) struct Existing {
     pub shipped: Option<Arc<Shipped>>,
     /// The table in it, if it can hold one.
     pub table: Option<InObject>,
+    /// The address of an imported host, if it is a ServiceEntry with one.
+    pub address: Option<IpAddr>,
 }
 
 /// The objects of one kind in one namespace.
@@ -164,6 +167,16 @@ impl Outputs {
         Delivery::ALL.into_iter().all(|delivery| listed(table_object(delivery).0))
     }
 
+    /// The addresses of the hosts in our ServiceEntries for imports.
+    pub(crate) fn addresses(&self, namespaces: &Namespaces) -> Vec<(Hostname, IpAddr)> {
+        let entries = self.of(Kind::ServiceEntry, namespaces.imports());
+        let all = entries.map(|entries| entries.watched.all()).unwrap_or_default();
+        let ours =
+            all.into_iter().filter(|(_, found)| found.owner.as_ref() == Some(&namespaces.own));
+        ours.filter_map(|(key, found)| Some((Hostname::parse(&key.name).ok()?, found.address?)))
+            .collect()
+    }
+
     /// The objects that only passthrough needs.
     pub(crate) fn passthrough(&self) -> Option<&Passthrough> {
         self.passthrough.as_ref()
@@ -195,5 +208,6 @@ pub(crate) fn keep(object: DynamicObject) -> Existing {
     let shipped = (object.name_any() == MODULES && object.data.get("binaryData").is_some())
         .then(|| Arc::new(Shipped::of(&object)));
     let table = InObject::of(&object);
-    Existing { uid, owner: label, peer, fingerprint: of_object(&json), shipped, table }
+    let address = json["spec"]["addresses"][0].as_str().and_then(|text| text.parse().ok());
+    Existing { uid, owner: label, peer, fingerprint: of_object(&json), shipped, table, address }
 }

@@ -113,6 +113,7 @@ mod tests {
                 fingerprint,
                 shipped: None,
                 table: None,
+                address: None,
             })
         };
         let other = crate::api::fingerprint::fingerprint(&json!(1));

@@ -14,6 +14,7 @@
 mod mounts;
 mod objects;
 
+use super::addresses::Addresses;
 use super::corrections::Corrections;
 use super::events::{self, Events};
 use super::gateway::{self, Shipping};
@@ -89,6 +90,7 @@ pub(crate) struct Writer {
 /// What the writer remembers from one pass to the next.
 #[derive(Default)]
 struct Remembered {
+    addresses: Addresses,
     corrections: Corrections,
     kept: Kept,
     reported: BTreeSet<Finding>,

@@ -118,6 +118,12 @@ pub(crate) fn passthrough(namespace: &str) -> Selection {
     Selection::everywhere("EnvoyFilters for passthrough", Kind::EnvoyFilter).labelled(&labels)
 }
 
+/// Our ServiceEntries for imports.
+pub(crate) fn imports(namespace: &str, owner: &str) -> Selection {
+    Selection::within("the imports' ServiceEntries", Kind::ServiceEntry, namespace)
+        .labelled(&format!("{OWNER}={owner}"))
+}
+
 /// Others' ServiceEntries.
 pub(crate) fn entries(owner: &str) -> Selection {
     Selection::everywhere("others' ServiceEntries", Kind::ServiceEntry)

@@ -10,7 +10,7 @@ use crate::sinks::apply::{self, Applied};
 use crate::sinks::corrections::CONTESTED;
 use crate::sinks::object::Desired;
 use crate::sinks::plan::{Step, step, unwanted};
-use crate::sinks::{bindings, imports, passthrough};
+use crate::sinks::{addresses, bindings, imports, passthrough};
 use crate::sources::passthrough::CURE;
 use fedgate_engine::in_force::InForce;
 use fedgate_federation::{Finding, FindingReason};
@@ -78,8 +78,16 @@ impl Writer {
             );
         }
         self.delete(compiled, pass, |kind| kind == Kind::ServiceEntry).await;
+        let existing = match settings.import_addresses {
+            Some(_) => self.outputs.addresses(&settings.namespaces),
+            None => Vec::new(),
+        };
+        let found = remembered.addresses.assign(settings, federation, existing);
+        pass.findings.extend(addresses::missing(settings, imports, &found));
         self.write_each(bindings::objects(settings, imports, bundles), remembered, pass).await
-            && self.write_each(imports::objects(settings, imports, bundles), remembered, pass).await
+            && self
+                .write_each(imports::objects(settings, imports, bundles, &found), remembered, pass)
+                .await
     }
 
     /// Returns true if all objects were written; a newer compilation stops it. Creates them in
