@@ -30,7 +30,8 @@ pub use decision::{
 };
 pub use hex::Hex;
 pub use name::{
-    Hostname, InvalidName, PeerName, ServiceName, ServicePort, Sni, SniError, SpiffeId, TrustDomain,
+    Hostname, InvalidName, MeshHost, PeerName, ServiceName, ServicePort, Sni, SniError, SpiffeId,
+    TrustDomain,
 };
 pub use table::{
     BuildError, ContentHash, Export, FORMAT_VERSIONS, Grant, GrantSet, MAX_CALLER_PATTERNS,

@@ -4,6 +4,7 @@ use fedgate_federation::form::{FormError, Step};
 use fedgate_federation::object::{ServiceObject, ServicePortSpec, TransportProtocol};
 use fedgate_federation::shown;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
+use std::collections::BTreeSet;
 
 /// Reads a Service's ports, and keeps what else exports need.
 ///
@@ -25,6 +26,8 @@ pub fn service_object(
         labels: service.metadata.labels.unwrap_or_default(),
         annotations: service.metadata.annotations.unwrap_or_default(),
         selector: spec.selector.unwrap_or_default(),
+        headless: spec.cluster_ip.as_deref() == Some("None"),
+        pods: BTreeSet::new(),
         ports: ports.map(|(index, port)| read_port(index, port)).collect::<Result<_, _>>()?,
     })
 }

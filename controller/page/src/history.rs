@@ -129,7 +129,9 @@ impl Seen {
         let (local, status) = (&in_force.local, in_force.federation.peers.iter());
         let ready = in_force.ready_peers();
         let mut grants: HashMap<*const PeerGrant, Grants> = HashMap::new();
-        let exports = in_force.federation.exports.iter().map(|export| {
+        // Pods come and go, and would push out everything else.
+        let services = in_force.federation.exports.iter().filter(|export| export.pod.is_none());
+        let exports = services.map(|export| {
             let of = || Grants::of(&export.grants);
             let grants = *grants.entry(export.grants.as_ptr()).or_insert_with(of);
             (export.service.to_string(), grants)

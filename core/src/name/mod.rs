@@ -2,6 +2,7 @@
 //! code checks it again.
 
 mod hostname;
+mod mesh_host;
 mod peer_name;
 mod service_name;
 mod sni;
@@ -10,6 +11,7 @@ mod trust_domain;
 
 pub use hostname::Hostname;
 pub(crate) use hostname::check_labels;
+pub use mesh_host::MeshHost;
 pub use peer_name::PeerName;
 pub use service_name::{ServiceName, ServicePort};
 pub use sni::{Sni, SniError};

@@ -1,4 +1,4 @@
-use super::{InvalidName, owned_name};
+use super::{InvalidName, MeshHost, owned_name};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -25,15 +25,10 @@ impl TrustDomain {
         Ok(Self(text.into()))
     }
 
-    /// Returns true if `host` is `<service>.<namespace>.svc.<this trust domain>`. A peer may
-    /// announce only names of this form.
+    /// Returns true if `host` is `<service>.<namespace>.svc.<this trust domain>`, or such a name
+    /// with a Pod's name before it. A peer may announce only names of these forms.
     pub fn owns(&self, host: &super::Hostname) -> bool {
-        let Some(service) =
-            host.as_str().strip_suffix(self.as_str()).and_then(|rest| rest.strip_suffix(".svc."))
-        else {
-            return false;
-        };
-        service.split('.').count() == 2
+        MeshHost::parse(host).is_some_and(|host| host.trust_domain == self.as_str())
     }
 }
 
@@ -82,6 +77,7 @@ mod tests {
         let beta = TrustDomain::parse("beta.example").unwrap();
         let owns = |host: &str| beta.owns(&super::super::Hostname::parse(host).unwrap());
         assert!(owns("web.shop.svc.beta.example"));
+        assert!(owns("db-0.db.shop.svc.beta.example"));
         for other in [
             "web.shop.svc.alpha.example",
             "web.shop.svc.evilbeta.example",
@@ -89,7 +85,8 @@ mod tests {
             "beta.example",
             "svc.beta.example",
             "shop.svc.beta.example",
-            "a.web.shop.svc.beta.example",
+            "db-0.db.shop.svc.alpha.example",
+            "x.db-0.db.shop.svc.beta.example",
         ] {
             assert!(!owns(other), "{other}");
         }

@@ -3,6 +3,7 @@
 use super::Inputs;
 use super::offer::{Offer, OfferedPort};
 use super::passthrough::{self, PassthroughService};
+use super::pods::{self, ExportedPod};
 use super::publish::next_number;
 use crate::document::{Limits, PublicServicePort, is_port_name};
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
@@ -29,6 +30,8 @@ pub struct Export {
     pub name: String,
     /// The port's name.
     pub port_name: String,
+    /// The Pod, if the export is one of the Service's Pods.
+    pub pod: Option<Arc<ExportedPod>>,
     /// What the gateway does with the callers' TLS.
     pub mode: GatewayMode,
     /// The grants of each accepted peer, in order of peer. Exports with the same grants share the
@@ -103,9 +106,14 @@ pub(super) fn offers(
                     .map(|row| offered_port(service, row, &admitted, granter))
                     .collect();
                 let offered = Some((service.namespace.clone(), service.name.clone()));
-                let offer = Offer { hostname: hostname.clone(), service: offered, mode, ports };
+                let offer =
+                    Offer { hostname: hostname.clone(), service: offered, pod: None, mode, ports };
                 match passthrough::check(inputs.local, service, &offer, &mut passed_through) {
-                    Ok(()) => drop(offers.insert(hostname, offer)),
+                    Ok(()) => {
+                        let pods = pods::offers(service, &offer, findings);
+                        offers.extend(pods.into_iter().map(|pod| (pod.hostname.clone(), pod)));
+                        offers.insert(hostname, offer);
+                    }
                     Err(finding) => findings.push(*finding),
                 }
             }
@@ -293,6 +301,7 @@ pub(super) fn exports(offers: &BTreeMap<Hostname, Offer>) -> Vec<Export> {
             namespace: namespace.clone(),
             name: name.clone(),
             port_name: port.row.name.clone(),
+            pod: offer.pod.clone(),
             mode: offer.mode,
             grants: Arc::clone(&port.grants),
         })

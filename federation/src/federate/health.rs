@@ -46,6 +46,7 @@ pub(super) fn add(
     let offer = Offer {
         hostname: name.host.clone(),
         service: None,
+        pod: None,
         mode: GatewayMode::Terminate,
         ports: vec![port],
     };

@@ -4,7 +4,7 @@ use super::gateways::Gateway;
 use crate::bundle::TrustBundle;
 use crate::document::WorkloadIdentity;
 use crate::object::Peer;
-use fedgate_core::{PeerName, ServiceName, TrustDomain};
+use fedgate_core::{MeshHost, PeerName, ServiceName, TrustDomain};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -110,7 +110,7 @@ impl Imports {
 
 /// Returns the trust domain of a service's peer: what follows `NAME.NAMESPACE.svc.`.
 pub fn owner(service: &ServiceName) -> &str {
-    service.host.as_str().splitn(4, '.').nth(3).unwrap_or_default()
+    MeshHost::parse(&service.host).map(|host| host.trust_domain).unwrap_or_default()
 }
 
 impl FromIterator<Import> for Imports {

@@ -67,6 +67,10 @@ finding_reasons! {
     PassthroughRefused = "passthrough_refused",
     /// A Service asks for TLS passthrough, but its workloads do not trust the peers' roots yet.
     PassthroughPending = "passthrough_pending",
+    /// A Service offers its Pods by name, and some of them are left out.
+    PodsLeftOut = "pods_left_out",
+    /// A Service offers its Pods by name, but no Pod has a name.
+    NoPods = "no_pods",
     /// The export label has a value, so the Service is not exported.
     LabelNotEmpty = "label_not_empty",
     /// A labelled Service is of type `ExternalName`.

@@ -1,5 +1,5 @@
 use crate::finding::{Finding, FindingReason, shown};
-use crate::object::{GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, ServiceObject};
+use crate::object::{GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, PODS_ANNOTATION, ServiceObject};
 use crate::spelling::nearest;
 use fedgate_core::PeerName;
 use std::collections::BTreeSet;
@@ -59,7 +59,7 @@ const OURS: &str = "fedgate.dev/";
 
 /// Returns unknown annotations with our prefix, each with the one that was probably meant.
 fn misspelt(service: &ServiceObject) -> Vec<(&str, Option<&'static str>)> {
-    const KNOWN: [&str; 2] = [PEERS_ANNOTATION, GATEWAY_MODE_ANNOTATION];
+    const KNOWN: [&str; 3] = [PEERS_ANNOTATION, GATEWAY_MODE_ANNOTATION, PODS_ANNOTATION];
     let keys = service
         .annotations
         .keys()
@@ -84,7 +84,7 @@ fn unknown_annotation(service: &ServiceObject, key: &str, meant: Option<&str>) -
         }
         Some(meant) => format!("there is no such annotation; did you mean {meant:?}?"),
         None => format!(
-            "there is no such annotation; expected {PEERS_ANNOTATION} or {GATEWAY_MODE_ANNOTATION}"
+            "there is no such annotation; expected {PEERS_ANNOTATION}, {GATEWAY_MODE_ANNOTATION} or {PODS_ANNOTATION}"
         ),
     };
     Finding::error(FindingReason::InvalidAnnotation, service.object(), field, message)

@@ -17,8 +17,8 @@ pub use policy::{
     LabelSelectorRequirement, PeerSelection, PolicyBody, PolicyObject, PortRef, ServiceRule,
 };
 pub use service::{
-    GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, PUBLIC_SERVICE_LABEL, ServiceObject,
-    ServicePortSpec, TransportProtocol,
+    GATEWAY_MODE_ANNOTATION, GatewayMode, PEERS_ANNOTATION, PODS_ANNOTATION, PUBLIC_SERVICE_LABEL,
+    PodNames, ServiceObject, ServicePortSpec, TransportProtocol,
 };
 pub use trust::{
     ACCEPT_DOCUMENT_ANNOTATION, APPROVE_ANNOTATION, PIN_KEYS_ANNOTATION, PIN_ROOTS_ANNOTATION,

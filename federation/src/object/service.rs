@@ -2,7 +2,7 @@
 
 use crate::finding::ObjectRef;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The label by which a Service's owner exports it. Its value must be empty.
 pub const PUBLIC_SERVICE_LABEL: &str = "federation.istio.deckhouse.io/public-service";
@@ -14,6 +14,23 @@ pub const PEERS_ANNOTATION: &str = "fedgate.dev/peers";
 /// The annotation by which the owner chooses what the gateway does with callers' TLS; see
 /// [`GatewayMode`].
 pub const GATEWAY_MODE_ANNOTATION: &str = "fedgate.dev/gateway-mode";
+
+/// The annotation by which the owner of a headless Service exports its Pods by name as well; see
+/// [`PodNames`].
+pub const PODS_ANNOTATION: &str = "fedgate.dev/pods";
+
+/// Whether the Pods of an exported Service can be called by their names, and how the gateway calls
+/// them on Kubernetes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PodNames {
+    /// They cannot.
+    #[default]
+    No,
+    /// They can. The gateway uses the mesh's mutual TLS.
+    Mutual,
+    /// They can. The Pods are not part of the mesh, so the gateway calls them without TLS.
+    Plain,
+}
 
 /// What the gateway does with the TLS of an export's callers.
 #[derive(
@@ -49,6 +66,11 @@ pub struct ServiceObject {
     pub selector: BTreeMap<String, String>,
     /// `spec.ports`, in their order.
     pub ports: Vec<ServicePortSpec>,
+    /// Whether `spec.clusterIP` is `None`.
+    pub headless: bool,
+    /// The names of its Pods, as its EndpointSlices have them (`endpoints[].hostname`). Not yet
+    /// checked; only needed of a Service with [`PODS_ANNOTATION`].
+    pub pods: BTreeSet<String>,
 }
 
 /// One entry of a Service's `spec.ports`.

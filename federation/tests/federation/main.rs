@@ -26,6 +26,7 @@ mod objects;
 mod passthrough;
 mod peer_roots;
 mod peers;
+mod pods;
 mod probes;
 mod readable;
 mod reasons;

@@ -10,7 +10,7 @@ use fedgate_federation::federate::Passthrough;
 use fedgate_federation::knowledge::Delivery;
 use fedgate_federation::object::{
     APPROVE_ANNOTATION, GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, PIN_ROOTS_ANNOTATION,
-    PolicyObject, ROOT_CHANGE_ANNOTATION, ServiceObject, ServicePortSpec,
+    PODS_ANNOTATION, PolicyObject, ROOT_CHANGE_ANNOTATION, ServiceObject, ServicePortSpec,
 };
 use fedgate_federation::signature::Signatures;
 use fedgate_federation::{Finding, FindingReason, Severity};
@@ -80,6 +80,19 @@ fn passthrough() -> Vec<Finding> {
     rig.objects.services.push(ServiceObject { name: "pending".to_owned(), ..web });
     findings.extend(rig.federate().findings);
     findings
+}
+
+/// Services that offer Pods that cannot be offered.
+fn pods() -> Vec<Finding> {
+    let mut rig = Rig::new();
+    for (name, pods) in [("none", vec![]), ("bad", vec!["A b"])] {
+        let mut headless = service(name, vec![port("tcp", 80)]);
+        headless.headless = true;
+        headless.annotations.insert(PODS_ANNOTATION.to_owned(), "true".to_owned());
+        headless.pods = pods.into_iter().map(str::to_owned).collect();
+        rig.objects.services.push(headless);
+    }
+    rig.federate().findings
 }
 
 /// Peers that conflict with each other.
@@ -206,6 +219,7 @@ fn every_reason_is_produced() {
         objects(),
         long_names(),
         passthrough(),
+        pods(),
         clashes(),
         trust(),
         documents(),

@@ -1,8 +1,8 @@
-//! Where local workloads listen: EndpointSlices, by Service and port.
+//! Where local workloads listen: EndpointSlices, by Service and port, and by Pod.
 
 use super::object::Found;
 use fedgate_core::{Hostname, ServiceName, ServicePort, TrustDomain};
-use fedgate_federation::object::{ServiceObject, TransportProtocol};
+use fedgate_federation::object::{PODS_ANNOTATION, ServiceObject, TransportProtocol};
 use fedgate_federation::{Finding, FindingReason, shown};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,50 +14,64 @@ pub type Endpoints = BTreeMap<ServiceName, BTreeSet<SocketAddr>>;
 /// The label with the name of a slice's Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// Addresses by namespace and name of the Service, then by name of the port.
-type ByPortName = BTreeMap<(String, String), BTreeMap<String, BTreeSet<SocketAddr>>>;
+/// Addresses by name of the port.
+type ByPortName = BTreeMap<String, BTreeSet<SocketAddr>>;
 
-/// Joins Services with their slices. Their ports match by name.
+/// The workloads of each Service, by its namespace and name.
+type ByService = BTreeMap<(String, String), Workloads>;
+
+/// The ready workloads of a Service: all of them, and by their own name if they have one. A named
+/// one that is not ready has no addresses.
+#[derive(Default)]
+struct Workloads {
+    all: ByPortName,
+    pods: BTreeMap<String, ByPortName>,
+}
+
+/// Joins Services with their slices. Their ports match by name. Services that offer their Pods by
+/// name learn which Pods they have.
 pub(super) fn endpoints(
-    services: &[ServiceObject],
+    services: &mut [ServiceObject],
     slices: &[(&Found, &EndpointSlice)],
     trust_domain: &TrustDomain,
     findings: &mut Vec<Finding>,
 ) -> Endpoints {
-    let mut by_service = ByPortName::new();
+    let mut by_service = ByService::new();
     for (found, slice) in slices {
         add(&mut by_service, found, slice, findings);
     }
     let mut endpoints = Endpoints::new();
     for service in services {
-        let Some(ports) = by_service.get(&(service.namespace.clone(), service.name.clone())) else {
+        let Some(workloads) = by_service.remove(&(service.namespace.clone(), service.name.clone()))
+        else {
             continue;
         };
-        for port in service.ports.iter().filter(|port| port.protocol == TransportProtocol::Tcp) {
-            let addresses = ports.get(port.name.as_deref().unwrap_or_default());
-            if let (Some(name), Some(addresses)) =
-                (service_name(service, port.port, trust_domain), addresses)
-            {
-                endpoints.entry(name).or_default().extend(addresses);
+        let host = format!("{}.{}.svc.{trust_domain}", service.name, service.namespace);
+        join(service, &host, &workloads.all, &mut endpoints);
+        if service.annotations.contains_key(PODS_ANNOTATION) {
+            for (pod, ports) in &workloads.pods {
+                join(service, &format!("{pod}.{host}"), ports, &mut endpoints);
             }
+            service.pods = workloads.pods.into_keys().collect();
         }
     }
     endpoints
 }
 
-fn service_name(
-    service: &ServiceObject,
-    port: u16,
-    trust_domain: &TrustDomain,
-) -> Option<ServiceName> {
-    let host =
-        Hostname::parse(&format!("{}.{}.svc.{trust_domain}", service.name, service.namespace))
-            .ok()?;
-    ServiceName::new(host, ServicePort::new(port)?).ok()
+/// Adds what listens on each port of the Service, under this host.
+fn join(service: &ServiceObject, host: &str, ports: &ByPortName, endpoints: &mut Endpoints) {
+    let Ok(host) = Hostname::parse(host) else { return };
+    let name = |number| ServiceName::new(host.clone(), ServicePort::new(number)?).ok();
+    for port in service.ports.iter().filter(|port| port.protocol == TransportProtocol::Tcp) {
+        let addresses = ports.get(port.name.as_deref().unwrap_or_default());
+        if let (Some(name), Some(addresses)) = (name(port.port), addresses) {
+            endpoints.entry(name).or_default().extend(addresses);
+        }
+    }
 }
 
 fn add(
-    by_service: &mut ByPortName,
+    by_service: &mut ByService,
     found: &Found,
     slice: &EndpointSlice,
     findings: &mut Vec<Finding>,
@@ -96,7 +110,9 @@ fn add(
             format!("expected a port from 1 to 65535, found {found}; the port is left out"),
         );
     }
-    let ports = by_service.entry((found.id.namespace.clone(), service.clone())).or_default();
+    let workloads = by_service.entry((found.id.namespace.clone(), service.clone())).or_default();
+    let named = slice.endpoints.iter().filter_map(|endpoint| endpoint.hostname.as_ref());
+    workloads.pods.extend(named.map(|name| (name.clone(), ByPortName::new())));
     for (index, endpoint) in
         slice.endpoints.iter().enumerate().filter(|(_, endpoint)| is_ready(endpoint))
     {
@@ -110,7 +126,12 @@ fn add(
         for text in &endpoint.addresses {
             match text.parse::<IpAddr>() {
                 Ok(address) => {
-                    add_address(ports, address, slice.ports.as_deref().unwrap_or_default())
+                    let ports = slice.ports.as_deref().unwrap_or_default();
+                    add_address(&mut workloads.all, address, ports);
+                    let name = endpoint.hostname.as_ref();
+                    if let Some(pod) = name.and_then(|name| workloads.pods.get_mut(name)) {
+                        add_address(pod, address, ports);
+                    }
                 }
                 Err(_) => {
                     let field = format!("endpoints[{index}].addresses");
@@ -127,11 +148,7 @@ fn add(
     }
 }
 
-fn add_address(
-    ports: &mut BTreeMap<String, BTreeSet<SocketAddr>>,
-    address: IpAddr,
-    slice_ports: &[EndpointPort],
-) {
+fn add_address(ports: &mut ByPortName, address: IpAddr, slice_ports: &[EndpointPort]) {
     for port in
         slice_ports.iter().filter(|port| matches!(port.protocol.as_deref(), None | Some("TCP")))
     {

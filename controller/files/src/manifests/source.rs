@@ -255,7 +255,7 @@ fn collect<'a>(files: impl Iterator<Item = &'a InForce>, trust_domain: &TrustDom
         }
     }
     let endpoints =
-        endpoints::endpoints(&objects.services, &slices, trust_domain, &mut objects.findings);
+        endpoints::endpoints(&mut objects.services, &slices, trust_domain, &mut objects.findings);
     Manifests { objects, endpoints, unfinished: false }
 }
 

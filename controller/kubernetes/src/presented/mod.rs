@@ -103,8 +103,11 @@ impl Asker {
         let ready = self.pods.all().into_iter().filter(|(_, pod)| pod.is_ready());
         let pods =
             ready.filter_map(|(key, pod)| Some((key.name, self.address(service.as_ref(), &pod)?)));
-        let terminated =
-            federation.exports.iter().find(|export| export.mode == GatewayMode::Terminate);
+        // Pods come and go, and each change of the question asks all Pods of the gateway again.
+        let terminated = federation
+            .exports
+            .iter()
+            .find(|export| export.mode == GatewayMode::Terminate && export.pod.is_none());
         Some(Question {
             service: federation.health.clone().or_else(|| Some(terminated?.service.clone())),
             roots: local.roots.iter().map(Root::fingerprint).collect(),

@@ -216,7 +216,7 @@ fn foreign_names_are_dropped_and_the_rest_is_kept() {
         "web.shop.svc.alpha.example",
         "web.shop.svc.evilbeta.example",
         "beta.example",
-        "a.web.shop.svc.beta.example",
+        "x.a.web.shop.svc.beta.example",
         "web.shop.svc.cluster.local",
     ] {
         let row = json!({"hostname": foreign, "ports": [{"name": "http", "port": 80}]});
