@@ -333,6 +333,7 @@ impl Replica {
             missing,
             has_table: self.has_table,
             generations,
+            pods: observed.pods_by_name(),
             uids: observed.uids(),
             knowledge: self.compiler.knowledge.clone(),
             saved: self.saved.clone(),

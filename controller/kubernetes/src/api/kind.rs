@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Service,
     /// A Pod.
     Pod,
+    /// Some of the endpoints of a Service.
+    EndpointSlice,
     /// A Node.
     Node,
     /// A range of Services' addresses (Kubernetes 1.33 and later).
@@ -44,6 +46,7 @@ impl Kind {
             Self::FederationPolicy => "fedgate.dev",
             Self::Service | Self::Pod | Self::Node | Self::ConfigMap | Self::Secret => "",
             Self::ServiceCidr => "networking.k8s.io",
+            Self::EndpointSlice => "discovery.k8s.io",
             Self::ServiceEntry | Self::DestinationRule => "networking.istio.io",
             Self::EnvoyFilter | Self::Gateway | Self::VirtualService => "networking.istio.io",
             Self::WasmPlugin => "extensions.istio.io",
@@ -56,6 +59,7 @@ impl Kind {
             Self::IstioFederation | Self::FederationPolicy | Self::WasmPlugin => "v1alpha1",
             Self::Service
             | Self::Pod
+            | Self::EndpointSlice
             | Self::Node
             | Self::ConfigMap
             | Self::Secret
@@ -74,6 +78,7 @@ impl Kind {
             Self::FederationPolicy => "FederationPolicy",
             Self::Service => "Service",
             Self::Pod => "Pod",
+            Self::EndpointSlice => "EndpointSlice",
             Self::Node => "Node",
             Self::ServiceCidr => "ServiceCIDR",
             Self::ConfigMap => "ConfigMap",
@@ -94,6 +99,7 @@ impl Kind {
             Self::FederationPolicy => "federationpolicies",
             Self::Service => "services",
             Self::Pod => "pods",
+            Self::EndpointSlice => "endpointslices",
             Self::Node => "nodes",
             Self::ServiceCidr => "servicecidrs",
             Self::ConfigMap => "configmaps",

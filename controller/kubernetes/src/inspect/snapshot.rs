@@ -11,7 +11,7 @@ use crate::settings::Namespaces;
 use crate::sinks::gateway::table_object;
 use crate::sources::memory::{self, ClusterRecord, STATE};
 use crate::sources::selection::{self, Selection};
-use crate::sources::{Observed, federation, policy, service};
+use crate::sources::{Observed, federation, policy, service, slices};
 use anyhow::{Context, Result};
 use fedgate_core::{PeerName, Table, TableBuilder, read_configuration};
 use fedgate_engine::confirmations::Confirmations;
@@ -20,6 +20,7 @@ use fedgate_engine::status::Status;
 use fedgate_envoy::plugin::find_configuration;
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType, Published};
 use fedgate_federation::knowledge::PeerKnowledge;
+use fedgate_federation::object::PODS_ANNOTATION;
 use fedgate_federation::{
     Federation, Finding, FindingReason, Inputs, LocalCluster, ObjectRef, federate,
 };
@@ -147,7 +148,17 @@ async fn observed(client: &Client, namespace: &str) -> Result<Observed> {
         list(client, selection::policies(), policy::keep),
         list(client, selection::services(), service::keep),
     )?;
-    Ok(Observed { memory, federations, policies, services, ..Observed::default() })
+    let names_pods = |labelled: &service::Labelled| {
+        labelled
+            .service
+            .as_ref()
+            .is_ok_and(|service| service.annotations.contains_key(PODS_ANNOTATION))
+    };
+    let slices = match services.values().any(names_pods) {
+        true => list(client, selection::slices(), slices::keep).await?,
+        false => BTreeMap::new(),
+    };
+    Ok(Observed { memory, federations, policies, services, slices, ..Observed::default() })
 }
 
 async fn lease(client: &Client, namespace: &str) -> Result<Option<Lease>> {

@@ -3,6 +3,7 @@
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
 use crate::sources::memory::pack;
+use crate::sources::slices::Pods;
 use fedgate_core::PeerName;
 use fedgate_engine::in_force::InForce;
 use fedgate_federation::Finding;
@@ -25,6 +26,8 @@ pub(crate) struct Compiled {
     pub has_table: bool,
     /// The generation of each `IstioFederation` that was compiled, by name.
     pub generations: BTreeMap<String, Option<i64>>,
+    /// The Pods of exported headless Services.
+    pub pods: Pods,
     /// The `metadata.uid` of each object that an operator wrote.
     pub uids: BTreeMap<(Kind, Key), String>,
     /// What is known of each peer.

@@ -31,7 +31,7 @@ pub(super) const NO_WAYPOINT: (&str, &str) = (USE_WAYPOINT, "none");
 
 /// Makes sidecars use mutual TLS even without our DestinationRule: it may be deleted, or another
 /// one may take precedence.
-const MUTUAL_TLS: (&str, &str) = ("security.istio.io/tlsMode", "istio");
+pub(super) const MUTUAL_TLS: (&str, &str) = ("security.istio.io/tlsMode", "istio");
 
 /// The objects of all imports. There may be very many, so they are created lazily, and each can be
 /// dropped before the next. A host whose owner has no trusted root gets none.

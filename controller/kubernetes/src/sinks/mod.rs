@@ -8,6 +8,7 @@
 //! | gateway namespace | EnvoyFilter `fedgate-table`, or WasmPlugin `fedgate` | the table changes |
 //! | gateway namespace | EnvoyFilter `fedgate-gateway` | the settings change; never with a table |
 //! | gateway namespace | Gateway `fedgate-gateway`, VirtualService and ServiceEntry `fedgate-black-hole` | the settings change |
+//! | gateway namespace | ServiceEntry: one for each Pod that is exported by name, with its name | the Pod comes, goes, or becomes ready or not |
 //! | imports namespace | ServiceEntry, DestinationRule: one for each imported host, with its name | the import changes |
 //! | mesh root namespace | EnvoyFilter: at most sixteen for each peer, with a patch for each imported host | an import comes or goes, or the peer's roots change |
 //! | fedgate's namespace | ConfigMap `fedgate-state` | what is published changes |
@@ -26,6 +27,7 @@ pub(super) mod outputs;
 pub(super) mod passthrough;
 mod patch;
 pub(super) mod plan;
+pub(super) mod pods;
 pub(super) mod statuses;
 pub(super) mod table;
 pub(super) mod writer;

@@ -1,7 +1,7 @@
 //! The leader's task that writes the result of a compilation into the cluster.
 //!
 //! ```text
-//! newest ──► gateway's objects ──► workloads ──► memory ──► exporter ──► statuses ──► imports ──► deletions
+//! newest ──► gateway's objects ──► workloads, Pods ──► memory ──► exporter ──► statuses ──► imports ──► deletions
 //! ```
 //!
 //! The order has three effects. A service is announced only after the gateway knows it. A version
@@ -230,6 +230,7 @@ impl Writer {
             self.bring_mounts_up_to_date(pass).await;
         }
         let unprepared = self.prepare_passthrough(compiled, remembered, pass).await;
+        let unreachable = self.write_pods(compiled, remembered, pass).await;
         let state = self.remember(compiled, remembered, pass).await;
         if pass.has_failed() || !self.leadership.leads() {
             return false;
@@ -245,6 +246,7 @@ impl Writer {
             return false;
         }
         pass.findings.extend(unprepared);
+        pass.findings.extend(unreachable);
         self.delete(compiled, pass, |_| true).await;
         true
     }

@@ -5,6 +5,7 @@
 //! | `federation` | `IstioFederation`s |
 //! | `policy` | `FederationPolicy`s |
 //! | `service` | Services with the export label |
+//! | `slices` | the Pods of exported headless Services |
 //! | `entries` | others' ServiceEntries |
 //! | `gateway` | where peers reach the gateway: its Service, its Pods, their Nodes |
 //! | `own` | the addresses that this cluster itself listens on |
@@ -32,6 +33,7 @@ pub(super) mod policy;
 pub(super) mod roots;
 pub(super) mod selection;
 pub(super) mod service;
+pub(super) mod slices;
 mod watching;
 
 pub(super) use watching::{Sources, Wakes, missing};
@@ -55,6 +57,7 @@ pub(crate) struct Observed {
     pub(super) federations: BTreeMap<Key, federation::FederationObject>,
     pub(super) policies: BTreeMap<Key, policy::Policy>,
     pub(super) services: BTreeMap<Key, service::Labelled>,
+    pub(super) slices: BTreeMap<Key, slices::Slice>,
     pub(super) gateway_services: BTreeMap<Key, gateway::GatewayService>,
     pub(super) pods: BTreeMap<Key, pod::GatewayPod>,
     pub(super) nodes: BTreeMap<Key, gateway::Node>,
@@ -82,13 +85,23 @@ impl Observed {
             objects.policies.push(policy.policy.clone());
             objects.findings.extend(policy.finding.clone());
         }
+        let pods = self.pods_by_name();
         for service in self.services.values() {
             match &service.service {
-                Ok(service) => objects.services.push(service.clone()),
+                Ok(service) => {
+                    let mut service = service.clone();
+                    pods.name_in(&mut service);
+                    objects.services.push(service);
+                }
                 Err(finding) => objects.findings.push(finding.as_ref().clone()),
             }
         }
         objects
+    }
+
+    /// The Pods of exported headless Services.
+    pub(super) fn pods_by_name(&self) -> slices::Pods {
+        slices::pods(&self.slices)
     }
 
     /// The `metadata.uid` of each object that an operator wrote, for Events.

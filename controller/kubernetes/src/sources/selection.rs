@@ -1,7 +1,7 @@
 //! Where the objects of each source are: the controller watches them there, and the command line
 //! lists them.
 
-use super::{memory, passthrough, service};
+use super::{memory, passthrough, service, slices};
 use crate::api::kind::Kind;
 use crate::api::owner::OWNER;
 use crate::identity::SECRET;
@@ -80,6 +80,12 @@ pub(crate) fn policies() -> Selection {
 /// The Services with the export label.
 pub(crate) fn services() -> Selection {
     Selection::everywhere("exported Services", Kind::Service).labelled(service::SELECTOR)
+}
+
+/// The EndpointSlices of exported headless Services.
+pub(crate) fn slices() -> Selection {
+    Selection::everywhere("EndpointSlices of exported Services", Kind::EndpointSlice)
+        .labelled(&slices::selector())
 }
 
 /// The gateway's Service.

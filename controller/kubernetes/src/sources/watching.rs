@@ -3,7 +3,7 @@
 use super::selection::{self, Selection};
 use super::{
     Observed, entries, federation, gateway, memory, network, passthrough, pod, policy, roots,
-    service,
+    service, slices,
 };
 use crate::api::watch::{Rollbacks, Watch, Watched};
 use crate::identity::stored::{self, Stored};
@@ -30,6 +30,7 @@ pub(crate) struct Sources {
     federations: Watched<federation::FederationObject>,
     policies: Watched<policy::Policy>,
     services: Watched<service::Labelled>,
+    slices: Watched<slices::Slice>,
     gateway_services: Watched<gateway::GatewayService>,
     pods: Watched<pod::GatewayPod>,
     nodes: Watched<gateway::Node>,
@@ -61,6 +62,7 @@ impl Sources {
             ),
             policies: source(client, selection::policies(), policy::keep, wakes, tasks),
             services: source(client, selection::services(), service::keep, wakes, tasks),
+            slices: source(client, selection::slices(), slices::keep, wakes, tasks),
             gateway_services: source(
                 client,
                 selection::gateway_service(namespaces.gateway(), &gateway.service),
@@ -122,6 +124,7 @@ impl Sources {
             federations: self.federations.all(),
             policies: self.policies.all(),
             services: self.services.all(),
+            slices: self.slices.all(),
             gateway_services: self.gateway_services.all(),
             pods: self.pods.all(),
             nodes: self.nodes.all(),
@@ -163,6 +166,7 @@ impl Sources {
             missing(&self.federations),
             missing(&self.policies),
             missing(&self.services),
+            slices::missing(&self.slices),
             missing(&self.gateway_services),
             missing(&self.pods),
             missing(&self.nodes),

@@ -23,6 +23,7 @@ pub(super) fn needs(namespaces: &Namespaces) -> Vec<Need> {
         Kind::IstioFederation,
         Kind::FederationPolicy,
         Kind::Service,
+        Kind::EndpointSlice,
         Kind::Node,
         Kind::ServiceCidr,
     ] {

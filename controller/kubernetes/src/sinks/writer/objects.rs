@@ -10,7 +10,7 @@ use crate::sinks::apply::{self, Applied};
 use crate::sinks::corrections::CONTESTED;
 use crate::sinks::object::Desired;
 use crate::sinks::plan::{Step, step, unwanted};
-use crate::sinks::{addresses, bindings, imports, passthrough};
+use crate::sinks::{addresses, bindings, imports, passthrough, pods};
 use crate::sources::passthrough::CURE;
 use fedgate_engine::in_force::InForce;
 use fedgate_federation::{Finding, FindingReason};
@@ -56,6 +56,22 @@ impl Writer {
         }
         let own = std::mem::replace(&mut pass.findings, others);
         own.into_iter().map(with_cure).collect()
+    }
+
+    /// Gives the gateway a cluster for each Pod that is exported by name, before peers hear of it.
+    ///
+    /// As with passthrough, a failed write affects only its own Pod. The caller reports the returned
+    /// findings at the end.
+    pub(super) async fn write_pods(
+        &self,
+        compiled: &Compiled,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> Vec<Finding> {
+        let others = std::mem::take(&mut pass.findings);
+        let objects = pods::objects(&self.settings, &compiled.in_force.federation, &compiled.pods);
+        self.write_all_of(objects, remembered, pass).await;
+        std::mem::replace(&mut pass.findings, others)
     }
 
     /// Returns true if everything was written; a newer compilation stops it. Removed imports are
