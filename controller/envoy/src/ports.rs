@@ -9,10 +9,10 @@
 //! A peer can name as many services as it likes, so ports are shared out: a peer gets another port
 //! only while it has no more than what is left for all others. A single peer gets half of the
 //! range, the next one half of the rest, and so on, so latecomers find some. New imports take turns
-//! by peer.
+//! by peer, Services before Pods.
 
 use fedgate_core::ServiceName;
-use fedgate_federation::federate::{Imports, owner};
+use fedgate_federation::federate::{Import, Imports, owner};
 use sha2::{Digest, Sha256};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,21 +53,28 @@ pub fn allocate(request: &PortRequest<'_>, mut is_free: impl FnMut(u16) -> bool)
     for service in taken.kept_in_turns(request.imports).into_iter().take(request.most) {
         taken.open(&service);
     }
-    let mut waiting: Vec<_> = request.imports.by_peer().map(|(_, imports)| imports).collect();
-    for turn in 0.. {
-        waiting.retain(|imports| imports.len() > turn);
-        waiting.sort_by_key(|imports| imports.get(turn).map(|import| &import.service));
-        if waiting.is_empty() {
-            break;
-        }
+    let by_peer = request.imports.by_peer();
+    let mut waiting: Vec<_> = by_peer.map(|(_, imports)| services_first(imports)).collect();
+    while !waiting.is_empty() {
+        let next = waiting.into_iter().filter_map(|mut rest| Some((rest.next()?, rest)));
+        let mut turn: Vec<_> = next.collect();
+        turn.sort_by_key(|(service, _)| *service);
         // What a peer does not get now, it does not get later: ports only become fewer.
-        waiting.retain(|imports| {
-            let Some(import) = imports.get(turn) else { return false };
-            taken.has(&import.service) || taken.open_new(&import.service, request, &mut is_free)
+        turn.retain(|(service, _)| {
+            taken.has(service) || taken.open_new(service, request, &mut is_free)
         });
+        waiting = turn.into_iter().map(|(_, rest)| rest).collect();
     }
     let port = |service: &ServiceName| Some((service.clone(), *taken.by_service.get(service)?));
     Allocation { ports: taken.open.iter().filter_map(port).collect(), reserved: taken.by_service }
+}
+
+/// A peer's imports in the order in which they get ports. A Service may have very many Pods, which
+/// must not take the ports of other Services.
+fn services_first(imports: &[Import]) -> impl Iterator<Item = &ServiceName> {
+    let services = imports.iter().map(|import| &import.service);
+    let pods = services.clone().filter(|service| service.is_of_pod());
+    services.filter(|service| !service.is_of_pod()).chain(pods)
 }
 
 fn is_import(request: &PortRequest<'_>, service: &ServiceName) -> bool {
@@ -128,9 +135,11 @@ impl Taken {
     }
 
     /// The imports that have a port already: one of each peer, then another of each, and so on.
+    /// Pods come last.
     fn kept_in_turns(&self, imports: &Imports) -> Vec<ServiceName> {
-        let turn = |service| Some((imports.find(service)?.0, service));
-        let turns: BTreeSet<_> = self.by_service.keys().filter_map(turn).collect();
+        let turn = |service: &'_ ServiceName| Some((service.is_of_pod(), imports.find(service)?.0));
+        let turns = self.by_service.keys().filter_map(|service| Some((turn(service)?, service)));
+        let turns: BTreeSet<_> = turns.collect();
         turns.into_iter().map(|(_, service)| service.clone()).collect()
     }
 

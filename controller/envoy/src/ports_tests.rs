@@ -166,6 +166,28 @@ fn open_ports_are_limited_by_envoys_descriptors() {
     );
 }
 
+/// `a-0.a.shop` comes before `s0.shop` by name.
+#[test]
+fn the_pods_of_a_service_do_not_take_the_ports_of_others() {
+    let pod = |n| ServiceName::parse(&format!("a-{n}.a.shop.svc.beta.example:80")).unwrap();
+    let pods: BTreeSet<_> = (0..50).map(pod).collect();
+    let all: BTreeSet<_> = pods.iter().cloned().chain(services(0..5)).collect();
+    let allocation = given(&BTreeMap::new(), &all, 1000..=1019, free);
+    assert_eq!(count(&allocation, "beta"), 11);
+    assert!(services(0..5).iter().all(|service| allocation.ports.contains_key(service)));
+
+    // Those that have a port already keep it first if only a few can be open.
+    let request = PortRequest {
+        previous: &allocation.reserved,
+        imports: &imports(&all),
+        peers: &PEERS.into(),
+        range: 1000..=1019,
+        most: 5,
+    };
+    let few: BTreeSet<_> = allocate(&request, free).ports.into_keys().collect();
+    assert_eq!(few, services(0..5));
+}
+
 #[test]
 fn a_new_range_moves_all_imports() {
     let first = given(&BTreeMap::new(), &services(0..3), 15_000..=15_009, free);

@@ -1,4 +1,4 @@
-use super::Hostname;
+use super::{Hostname, ServiceName};
 
 /// The parts of a host name of a mesh: `SERVICE.NAMESPACE.svc.DOMAIN` for a Service, or
 /// `POD.SERVICE.NAMESPACE.svc.DOMAIN` for one of its Pods.
@@ -30,6 +30,13 @@ impl<'a> MeshHost<'a> {
         }
         let trust_domain = rest.strip_prefix("svc.")?;
         Some(Self { pod: Some(first), service: second, namespace: third, trust_domain })
+    }
+}
+
+impl ServiceName {
+    /// Returns true if its host is the name of a Pod.
+    pub fn is_of_pod(&self) -> bool {
+        MeshHost::parse(&self.host).is_some_and(|host| host.pod.is_some())
     }
 }
 

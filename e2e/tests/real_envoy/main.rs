@@ -18,6 +18,7 @@ mod long_names;
 mod manifests;
 mod panics;
 mod peers;
+mod pods;
 mod policy;
 mod probes;
 mod quick_start;

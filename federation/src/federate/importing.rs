@@ -6,7 +6,7 @@ use super::{Candidate, Inputs, LocalCluster, health};
 use crate::bundle::TrustBundle;
 use crate::document::{PrivateDocument, PublicService};
 use crate::finding::{Finding, FindingReason};
-use fedgate_core::{Hostname, MeshHost, PeerName, ServiceName, TrustDomain};
+use fedgate_core::{Hostname, PeerName, ServiceName, TrustDomain};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -192,11 +192,8 @@ impl PeerImports {
 /// workload, the gateway does not answer. Pods come last, because they come and go.
 fn of_gateway(rows: &[Import]) -> Option<ServiceName> {
     let of_gateway = rows.iter().filter(|row| !row.passthrough).map(|row| &row.service);
-    let is_pod = |service: &ServiceName| {
-        MeshHost::parse(&service.host).is_some_and(|host| host.pod.is_some())
-    };
     let short = of_gateway.filter(|service| service.sni().len() <= LONGEST_NAME);
-    short.min_by_key(|service| (is_pod(service), *service)).cloned()
+    short.min_by_key(|service| (service.is_of_pod(), *service)).cloned()
 }
 
 /// Returns a host's ports, each number once. A Service may use one number for both TCP and UDP.
