@@ -31,6 +31,9 @@ pub struct OwnListener {
     pub address: IpAddr,
     /// The ports.
     pub ports: RangeInclusive<u16>,
+    /// Whether it is the gateway's.
+    #[serde(default)]
+    pub is_gateway: bool,
 }
 
 impl OwnAddresses {
@@ -51,6 +54,23 @@ impl OwnAddresses {
         listener.map(|own| own.name.as_str()).or_else(network)
     }
 
+    /// Returns what this cluster has at `address`, in words, if that is certainly a listener other
+    /// than its gateway's. A router may lead any port of other addresses to the gateway, so a
+    /// listener on all addresses counts only on loopback.
+    pub fn other_than_gateway(&self, address: SocketAddr) -> Option<&str> {
+        let ip = address.ip().to_canonical();
+        let certainly = |own: &&OwnListener| {
+            let on = own.address.to_canonical();
+            own.ports.contains(&address.port())
+                && (on == ip || (on.is_unspecified() && ip.is_loopback()))
+        };
+        let mut found = self.listeners.iter().filter(certainly);
+        match found.clone().any(|own| own.is_gateway) {
+            true => None,
+            false => found.next().map(|own| own.name.as_str()),
+        }
+    }
+
     fn takes(&self, own: &OwnListener, ip: IpAddr) -> bool {
         match own.address.to_canonical() {
             any if any.is_unspecified() => ip.is_loopback() || self.hosts.contains(&ip),
@@ -68,6 +88,7 @@ mod tests {
             name: name.to_owned(),
             address: address.parse().unwrap(),
             ports,
+            is_gateway: name == "gateway",
         };
         OwnAddresses {
             listeners: vec![

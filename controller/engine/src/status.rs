@@ -1,6 +1,7 @@
 //! The state of the federation as values: what `/status` serves and `fedgate status` prints.
 
 use fedgate_core::{Mode, ServiceName, Table};
+use fedgate_federation::document::{Advertised, GatewayAddress, LocatedGateway, PrivateDocument};
 use fedgate_federation::federate::{
     Condition, ConditionStatus, ConditionType, Export, FarSide, Import, PeerReport,
 };
@@ -37,7 +38,7 @@ pub struct ClusterStatus {
     pub trust_domain: String,
     /// Its UUID.
     pub cluster_uuid: String,
-    /// The addresses of its gateways for peers.
+    /// The addresses of its gateways for peers, each with `@REGION/ZONE` if that is known.
     pub gateways: Vec<String>,
 }
 
@@ -106,6 +107,12 @@ pub struct PeerStatus {
     pub granted_exports: usize,
     /// How many of its services can be reached from here.
     pub imports: usize,
+    /// The addresses of this cluster's gateways that it is told, as in [`ClusterStatus`].
+    #[serde(default)]
+    pub told: Vec<String>,
+    /// Whether these are others than all peers are told.
+    #[serde(default)]
+    pub told_others: bool,
     /// What it says it sees of this cluster. `None` if it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub far_side: Option<FarSide>,
@@ -163,7 +170,7 @@ impl Status {
             cluster: ClusterStatus {
                 trust_domain: local.trust_domain.to_string(),
                 cluster_uuid: local.cluster_uuid.to_string(),
-                gateways: local.gateways.iter().map(ToString::to_string).collect(),
+                gateways: advertised(&local.gateways, &local.reach.localities),
             },
             table: TableStatus {
                 generation: table.generation(),
@@ -176,7 +183,11 @@ impl Status {
                     .map_or(true, |made| made.hash() != table.hash()),
                 loaded: None,
             },
-            peers: federation.peers.iter().map(PeerStatus::new).collect(),
+            peers: federation
+                .peers
+                .iter()
+                .map(|report| PeerStatus::new(report, federation))
+                .collect(),
             exports: federation.exports.iter().map(ExportStatus::new).collect(),
             imports: imports.into_iter().map(|import| ImportStatus::new(import, egress)).collect(),
             findings: federation.findings.clone(),
@@ -185,8 +196,11 @@ impl Status {
 }
 
 impl PeerStatus {
-    fn new(report: &PeerReport) -> Self {
+    fn new(report: &PeerReport, federation: &Federation) -> Self {
+        let document = federation.private_documents.get(&report.peer.name);
         Self {
+            told: document.map(|document| told(document)).unwrap_or_default(),
+            told_others: federation.told_others.contains(&report.peer.name),
             name: report.peer.name.to_string(),
             source: report.peer.source.clone(),
             trust_domain: report.peer.trust_domain.to_string(),
@@ -208,6 +222,22 @@ impl PeerStatus {
             conditions: report.conditions.clone(),
         }
     }
+}
+
+/// The addresses of our gateways that a document tells its reader.
+pub(crate) fn told(document: &PrivateDocument) -> Vec<String> {
+    let extension = document.extension.as_ref();
+    let localities = extension.map(|extension| extension.gateway_localities.as_slice());
+    advertised(&document.gateways, localities.unwrap_or_default())
+}
+
+fn advertised(gateways: &[GatewayAddress], localities: &[LocatedGateway]) -> Vec<String> {
+    let text = |gateway: &GatewayAddress| {
+        let located = localities.iter().find(|located| located.gateway == *gateway);
+        let locality = located.map(|located| located.locality.clone());
+        Advertised { gateway: gateway.clone(), locality }.to_string()
+    };
+    gateways.iter().map(text).collect()
 }
 
 /// The conditions that must be True for a call to a peer to get through.

@@ -13,9 +13,9 @@ use fedgate_federation::LocalCluster;
 use fedgate_federation::bundle::{Root, roots_from_pem};
 use fedgate_federation::credentials::{Credentials, leaf_identities};
 use fedgate_federation::document::{
-    ClusterUuid, GatewayAddress, GatewayHost, Limits, WorkloadIdentity,
+    Advertised, ClusterUuid, GatewayAddress, GatewayHost, Limits, WorkloadIdentity,
 };
-use fedgate_federation::federate::Passthrough;
+use fedgate_federation::federate::{Passthrough, Reach};
 use fedgate_federation::key::{PublicKeys, SigningKeys};
 use fedgate_federation::{Finding, Severity};
 use std::path::Path;
@@ -86,6 +86,7 @@ fn cluster(
     roots: &[Root],
     gateway_identities: Vec<WorkloadIdentity>,
 ) -> LocalCluster {
+    let (gateways, localities) = Reach::split(&gateways(settings));
     LocalCluster {
         credentials: credentials::read(settings, roots),
         trust_domain: settings.trust_domain.clone(),
@@ -94,7 +95,8 @@ fn cluster(
         other_key: keys.other,
         roots: roots.to_vec(),
         network: settings.network.clone(),
-        gateways: gateways(settings),
+        gateways,
+        reach: Reach { localities, for_peers: settings.gateway.advertise_to.clone() },
         gateway_identities,
         health_name: settings.gateway.health_name,
         passthrough: Passthrough::Impossible(NO_PASSTHROUGH.to_owned()),
@@ -133,11 +135,11 @@ fn roots(path: &Path) -> Result<Vec<Root>, Vec<String>> {
 }
 
 /// Where peers connect to: the advertised addresses, else the gateway's single listen address.
-fn gateways(settings: &Settings) -> Vec<GatewayAddress> {
+fn gateways(settings: &Settings) -> Vec<Advertised> {
     let listen = settings.gateway.listen;
     match settings.gateway.advertise.is_empty() && !listen.ip().is_unspecified() {
         true => ServicePort::new(listen.port())
-            .map(|port| GatewayAddress { address: GatewayHost::Ip(listen.ip()), port })
+            .map(|port| GatewayAddress { address: GatewayHost::Ip(listen.ip()), port }.into())
             .into_iter()
             .collect(),
         false => settings.gateway.advertise.clone(),

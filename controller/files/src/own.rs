@@ -2,7 +2,7 @@
 
 use crate::settings::{Admin, Egress, Gateway, Settings};
 use fedgate_exchange::settings::MetadataEndpoint;
-use fedgate_federation::document::{GatewayAddress, GatewayHost};
+use fedgate_federation::document::{Advertised, GatewayHost};
 use fedgate_federation::own::{OwnAddresses, OwnListener};
 use fedgate_process::words;
 use std::collections::BTreeSet;
@@ -16,6 +16,7 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
     let Gateway {
         listen: gateway,
         advertise,
+        advertise_to,
         admin: gateway_admin,
         filter: _,
         filter_module: _,
@@ -27,7 +28,10 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
     let MetadataEndpoint { listen: metadata, path: _, transport: _ } = &settings.metadata;
     let Admin { listen: admin } = &settings.admin;
     let listeners = vec![
-        one("this cluster's gateway (gateway.listen)", *gateway),
+        OwnListener {
+            is_gateway: true,
+            ..one("this cluster's gateway (gateway.listen)", *gateway)
+        },
         one("this cluster's metadata endpoint (metadata.listen)", *metadata),
         one("the gateway's admin address (gateway.admin)", *gateway_admin),
         one("the egress's admin address (egress.admin)", *egress_admin),
@@ -35,7 +39,7 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         // Last, because other listeners may lie within the range.
         range("a port of this cluster's egress (egress.ports)", *egress, ports.clone()),
     ];
-    let advertised = advertise.iter().filter_map(ip);
+    let advertised = advertise.iter().chain(advertise_to.values().flatten()).filter_map(ip);
     OwnAddresses {
         listeners: listeners.into_iter().filter(|listener| listener.ports != (0..=0)).collect(),
         hosts: machine().chain(advertised).map(|ip| ip.to_canonical()).collect(),
@@ -48,12 +52,12 @@ fn one(name: &str, address: SocketAddr) -> OwnListener {
 }
 
 fn range(name: &str, address: IpAddr, ports: RangeInclusive<u16>) -> OwnListener {
-    OwnListener { name: name.to_owned(), address, ports }
+    OwnListener { name: name.to_owned(), address, ports, is_gateway: false }
 }
 
 /// Peers reach this machine at this address, perhaps through a router that translates addresses.
-fn ip(gateway: &GatewayAddress) -> Option<IpAddr> {
-    match gateway.address {
+fn ip(advertised: &Advertised) -> Option<IpAddr> {
+    match advertised.gateway.address {
         GatewayHost::Ip(ip) => Some(ip),
         GatewayHost::Name(_) => None,
     }

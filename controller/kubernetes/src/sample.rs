@@ -200,6 +200,7 @@ fn local(trust_domain: &str) -> LocalCluster {
         credentials,
         network: Network::default(),
         gateways: vec![gateway],
+        reach: fedgate_federation::federate::Reach::default(),
         gateway_identities: Vec::new(),
         health_name: false,
         passthrough: fedgate_federation::federate::Passthrough::default(),

@@ -1,6 +1,10 @@
 //! The settings of `fedgate controller`: flags, each with an environment variable. Only this module
 //! reads them.
 
+mod networks;
+
+pub use networks::AdvertisedTo;
+
 use clap::{Args, ValueEnum};
 use fedgate_core::TrustDomain;
 use fedgate_envoy::{AddressRange, FilterKind};
@@ -9,7 +13,7 @@ use fedgate_exchange::proxy::{ProxyAddress, ProxySettings};
 use fedgate_exchange::settings::{
     Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport, PeerAccess,
 };
-use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network, WorkloadIdentity};
+use fedgate_federation::document::{Advertised, ClusterUuid, Network, WorkloadIdentity};
 use fedgate_federation::knowledge::{AtExpiry, Times};
 use fedgate_process::filter_module::default_path;
 use ipnet::IpNet;
@@ -154,9 +158,13 @@ pub struct GatewaySettings {
         default_value = "fedgate-gateway"
     )]
     pub service_account: String,
-    /// The addresses that peers should connect to, instead of the Service's addresses
-    #[arg(long, env = "FEDGATE_ADVERTISE", value_name = "HOST:PORT", value_delimiter = ',', value_parser = advertised)]
-    pub advertise: Vec<GatewayAddress>,
+    /// The addresses that peers should connect to, instead of the Service's addresses; each may end
+    /// in @REGION/ZONE
+    #[arg(long, env = "FEDGATE_ADVERTISE", value_name = "HOST:PORT", value_delimiter = ',', value_parser = networks::advertised)]
+    pub advertise: Vec<Advertised>,
+    /// The addresses that single peers should connect to instead
+    #[arg(long, env = "FEDGATE_ADVERTISE_TO", value_name = "PEER=HOST:PORT", value_delimiter = ',', value_parser = AdvertisedTo::parse)]
+    pub advertise_to: Vec<AdvertisedTo>,
     /// The proxy-wasm filter for the ConfigMap fedgate-filter, from which the gateway loads it
     /// [default: fedgate_filter.wasm beside this program]
     #[arg(long, env = "FEDGATE_FILTER_FILE", value_name = "FILE")]
@@ -480,11 +488,6 @@ impl std::fmt::Display for Selector {
 
 fn is_elsewhere(module: Option<&String>) -> bool {
     module.is_some_and(|url| !url.starts_with("file://"))
-}
-
-fn advertised(text: &str) -> Result<GatewayAddress, String> {
-    let expected = || format!("expected a host and port such as gw.example:15443, found {text:?}");
-    GatewayAddress::parse(text.trim()).ok_or_else(expected)
 }
 
 fn proxy(text: &str) -> Result<ProxyAddress, Infallible> {

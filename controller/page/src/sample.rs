@@ -107,6 +107,7 @@ fn alpha() -> LocalCluster {
         credentials: Credentials::default(),
         network: Network::default(),
         gateways: Vec::new(),
+        reach: fedgate_federation::federate::Reach::default(),
         gateway_identities: Vec::new(),
         health_name: false,
         passthrough: Passthrough::Impossible(String::new()),

@@ -72,6 +72,13 @@
 {{- include "fedgate.optional" (dict "name" "FEDGATE_METADATA_PATH" "value" $v.metadata.path) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_ROOTS_CONFIGMAP" "value" $v.metadata.rootsConfigMap) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_ADVERTISE" "value" (join "," $v.gateway.advertise)) }}
+{{- $advertiseTo := list }}
+{{- range $peer, $addresses := $v.gateway.advertiseTo }}
+{{- range $addresses }}
+{{- $advertiseTo = append $advertiseTo (printf "%s=%s" $peer .) }}
+{{- end }}
+{{- end }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_ADVERTISE_TO" "value" (join "," $advertiseTo)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_FILTER_MODULE" "value" $v.gateway.filterModule) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_FILTER_FILE" "value" $v.controller.filterFile) }}
 - name: FEDGATE_HEALTH_NAME

@@ -9,21 +9,26 @@
 //! fedgate clusters add one key, `fedgate`, which DKP ignores; see [`PublicExtension`] and
 //! [`PrivateExtension`].
 
+mod advertised;
 mod cluster_uuid;
 mod gateway;
+mod locality;
 mod network;
 mod private;
 mod public;
 mod spiffe;
 mod trust_id;
 
+pub use advertised::{Advertised, InvalidAdvertised};
 pub use cluster_uuid::{ClusterUuid, InvalidUuid};
 pub(crate) use gateway::is_host;
 pub use gateway::{GatewayAddress, GatewayHost, InvalidGateway, WorkloadIdentity};
+pub use locality::{InvalidLocality, Locality};
 pub use network::Network;
 pub(crate) use private::is_port_name;
 pub use private::{
-    Outcome, PrivateDocument, PrivateExtension, PublicService, PublicServicePort, View,
+    LocatedGateway, Outcome, PrivateDocument, PrivateExtension, PublicService, PublicServicePort,
+    View,
 };
 pub use public::{PublicDocument, PublicExtension};
 pub use spiffe::SpiffeBundle;

@@ -4,7 +4,7 @@ mod view;
 pub(crate) use rows::is_port_name;
 pub use view::{Outcome, View};
 
-use super::{DocumentError, GatewayAddress, Limits, Network, Parsed, WorkloadIdentity};
+use super::{DocumentError, GatewayAddress, Limits, Locality, Network, Parsed, WorkloadIdentity};
 use crate::bundle::Fingerprint;
 use crate::finding::ObjectRef;
 use fedgate_core::{Hex, Hostname, ServicePort, TrustDomain};
@@ -69,6 +69,9 @@ pub struct PrivateExtension {
     /// The SPIFFE IDs of its gateways. If empty, any identity of its trust domain.
     #[serde(default)]
     pub gateway_identities: Vec<WorkloadIdentity>,
+    /// Where its gateways are, in order of gateway. Gateways without an entry may be anywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateway_localities: Vec<LocatedGateway>,
     /// The hosts of `publicServices` whose TLS passes through the gateway to the workload, in
     /// order. The workload answers with its own identity, which may be any in the cluster's trust
     /// domain.
@@ -94,7 +97,23 @@ pub struct PrivateExtension {
     pub view: Option<View>,
 }
 
+/// Where a gateway is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LocatedGateway {
+    /// Its address, as in `ingressGateways`.
+    #[serde(flatten)]
+    pub gateway: GatewayAddress,
+    /// Its region and zone.
+    pub locality: Locality,
+}
+
 impl PrivateExtension {
+    /// Returns where a gateway is, if the cluster says so.
+    pub fn locality(&self, gateway: &GatewayAddress) -> Option<&Locality> {
+        let located = self.gateway_localities.iter().find(|located| located.gateway == *gateway);
+        located.map(|located| &located.locality)
+    }
+
     pub(crate) fn stale_after(&self) -> Option<Duration> {
         self.stale_after_seconds.map(Duration::from_secs)
     }
@@ -107,9 +126,16 @@ impl PrivateExtension {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Written<'a> {
-    ingress_gateways: &'a [GatewayAddress],
+struct Head<'a> {
     public_services: &'a [PublicService],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tail<'a> {
+    ingress_gateways: &'a [GatewayAddress],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fedgate: Option<&'a PrivateExtension>,
 }
 
 impl PrivateDocument {
@@ -134,23 +160,25 @@ impl PrivateDocument {
         [self.head_json(), self.tail_json()].concat()
     }
 
-    /// Writes the first part of the body: gateways and services. It is by far the larger part, and
-    /// the same for all peers that may see the same services. So it needs to be kept only once for
-    /// all of them.
+    /// Writes the first part of the body: the services. It is by far the larger part, and the same
+    /// for all peers that may see the same services. So it needs to be kept only once for all of
+    /// them.
     pub fn head_json(&self) -> Vec<u8> {
-        let written = Written { ingress_gateways: &self.gateways, public_services: &self.services };
+        let head = Head { public_services: &self.services };
         // Strings and numbers only, so this cannot fail.
-        let mut json = serde_json::to_vec(&written).unwrap_or_default();
+        let mut json = serde_json::to_vec(&head).unwrap_or_default();
         // The tail closes the object.
         json.pop();
         json
     }
 
-    /// Writes the rest of the body: the extension, which is specific to the peer.
+    /// Writes the rest of the body, which is specific to the peer: gateways and extension.
     pub fn tail_json(&self) -> Vec<u8> {
-        let Some(extension) = &self.extension else { return b"}".to_vec() };
-        [br#","fedgate":"#.as_slice(), &serde_json::to_vec(extension).unwrap_or_default(), b"}"]
-            .concat()
+        let tail = Tail { ingress_gateways: &self.gateways, fedgate: self.extension.as_ref() };
+        let mut json = serde_json::to_vec(&tail).unwrap_or_default();
+        // The head has opened the object, and has a field already.
+        json.iter_mut().take(1).for_each(|byte| *byte = b',');
+        json
     }
 
     /// Returns an ID of the content, regardless of sequence and view: 16 hexadecimal digits. By it

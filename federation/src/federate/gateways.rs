@@ -4,8 +4,8 @@
 //! ([`crate::knowledge::NameLookup`]). An address that is not a host's, or that is one of our own
 //! listeners, is refused.
 
-use super::{Candidate, Inputs};
-use crate::document::{GatewayAddress, GatewayHost, is_host};
+use super::{Candidate, Inputs, reach};
+use crate::document::{GatewayAddress, GatewayHost, Locality, PrivateDocument, is_host};
 use crate::finding::{Finding, FindingReason};
 use crate::knowledge::NameLookup;
 use fedgate_core::Hostname;
@@ -23,6 +23,8 @@ pub struct Gateway {
     pub announced: GatewayAddress,
     /// The addresses to connect to. Never empty; no other gateway of the peer has the same address.
     pub addresses: Vec<SocketAddr>,
+    /// Where it is, if the peer says so.
+    pub locality: Option<Locality>,
 }
 
 impl std::fmt::Display for Gateway {
@@ -42,30 +44,41 @@ pub(super) struct Located {
     pub(super) pending: bool,
 }
 
-/// Judges the gateways that `candidate` announces.
+/// Judges the gateways that `candidate` announces in its document.
 pub(super) fn locate(
     inputs: &Inputs<'_>,
     candidate: &Candidate<'_>,
-    announced: &[GatewayAddress],
+    document: &PrivateDocument,
     findings: &mut Vec<Finding>,
 ) -> Located {
-    let mut judge =
-        Judge { inputs, candidate, findings, taken: BTreeSet::new(), located: Located::default() };
-    let gateways = announced.iter().filter_map(|gateway| judge.gateway(gateway)).collect();
-    Located { gateways, ..judge.located }
+    let mut judge = Judge {
+        inputs,
+        candidate,
+        findings,
+        ours: reach::ours(inputs.local, candidate),
+        taken: BTreeSet::new(),
+        located: Located::default(),
+    };
+    let locality = |gateway| document.extension.as_ref()?.locality(gateway).cloned();
+    let gateways = document.gateways.iter().filter_map(|gateway| {
+        Some(Gateway { locality: locality(gateway), ..judge.gateway(gateway)? })
+    });
+    Located { gateways: gateways.collect(), ..judge.located }
 }
 
 struct Judge<'a> {
     inputs: &'a Inputs<'a>,
     candidate: &'a Candidate<'a>,
     findings: &'a mut Vec<Finding>,
+    /// This cluster's gateways, as this peer may know them.
+    ours: BTreeSet<GatewayAddress>,
     taken: BTreeSet<SocketAddr>,
     located: Located,
 }
 
 impl Judge<'_> {
     fn gateway(&mut self, announced: &GatewayAddress) -> Option<Gateway> {
-        if self.inputs.local.gateways.contains(announced) {
+        if self.ours.contains(announced) {
             self.refuse_own(announced, None, "this cluster's own gateway");
             return None;
         }
@@ -75,7 +88,11 @@ impl Judge<'_> {
         };
         let addresses: Vec<_> =
             ips.into_iter().filter_map(|ip| self.address(announced, ip)).collect();
-        (!addresses.is_empty()).then(|| Gateway { announced: announced.clone(), addresses })
+        (!addresses.is_empty()).then(|| Gateway {
+            announced: announced.clone(),
+            addresses,
+            locality: None,
+        })
     }
 
     /// Returns the addresses of a name, before they are judged.
@@ -134,7 +151,7 @@ impl Judge<'_> {
             gateway.port == announced.port && gateway.address == GatewayHost::Ip(address.ip())
         };
         let advertised =
-            local.gateways.iter().any(is_advertised).then_some("this cluster's own gateway");
+            self.ours.iter().any(is_advertised).then_some("this cluster's own gateway");
         if let Some(owner) = advertised.or_else(|| local.own_addresses.owner(address)) {
             let owner = owner.to_owned();
             self.refuse_own(announced, Some(address), &owner);

@@ -2,7 +2,7 @@
 
 use super::gateways::Gateway;
 use crate::bundle::TrustBundle;
-use crate::document::WorkloadIdentity;
+use crate::document::{Locality, WorkloadIdentity};
 use crate::object::Peer;
 use fedgate_core::{MeshHost, PeerName, ServiceName, TrustDomain};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,14 @@ pub struct Import {
 impl Import {
     /// Returns the addresses of the peer's gateways: never empty, each address once.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.gateways.iter().flat_map(|gateway| &gateway.addresses).copied()
+        self.endpoints().map(|(address, _)| address)
+    }
+
+    /// Returns the same addresses, each with the locality of its gateway, if that is known.
+    pub fn endpoints(&self) -> impl Iterator<Item = (SocketAddr, Option<&Locality>)> {
+        self.gateways.iter().flat_map(|gateway| {
+            gateway.addresses.iter().map(move |address| (*address, gateway.locality.as_ref()))
+        })
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn import<'a, 'k: 'a>(
         let peer = &candidate.peer.name;
         let Some(bundle) = bundles.get(&candidate.peer.trust_domain) else { continue };
         let Some(document) = candidate.private(inputs) else { continue };
-        let located = locate(inputs, candidate, &document.gateways, findings);
+        let located = locate(inputs, candidate, document, findings);
         if !located.gateways.is_empty() {
             let basis = Basis::new(inputs, candidate, document, &located.gateways);
             let same = before.remove(peer).filter(|before| before.basis == basis);

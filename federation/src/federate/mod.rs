@@ -28,6 +28,7 @@ mod offer;
 mod passthrough;
 mod pods;
 mod publish;
+mod reach;
 mod report;
 mod rotation;
 mod standing;
@@ -43,6 +44,7 @@ pub use memory::Memory;
 pub use passthrough::{Passthrough, PassthroughService};
 pub use pods::{ExportedPod, MOST_PODS};
 pub use publish::{DocumentVersion, Published};
+pub use reach::Reach;
 pub use report::PeerReport;
 pub use rotation::{Advice, Holding, OurKey, OurRoot, Rotation, Verdict};
 pub use standing::Standing;
@@ -83,6 +85,8 @@ pub struct LocalCluster {
     pub network: Network,
     /// The addresses at which peers reach its gateways.
     pub gateways: Vec<GatewayAddress>,
+    /// What else the settings say about these addresses.
+    pub reach: Reach,
     /// The SPIFFE IDs of its gateways. If empty, peers accept any identity of its trust domain.
     pub gateway_identities: Vec<WorkloadIdentity>,
     /// Whether to offer the name that DKP's clusters probe ([peer protocol, section
@@ -151,6 +155,8 @@ pub struct Federation {
     /// The document that each peer may fetch. It lists which of the peer's roots are in
     /// `bundles`. So put `bundles` in force at the gateway before serving it.
     pub private_documents: BTreeMap<PeerName, Arc<PrivateDocument>>,
+    /// The peers that are told other gateway addresses than [`LocalCluster::gateways`].
+    pub told_others: BTreeSet<PeerName>,
     /// Our roots, for readers that know only SPIFFE.
     pub spiffe_bundle: SpiffeBundle,
     /// The report on each peer, in order of name, refused peers included.
@@ -263,6 +269,7 @@ pub fn federate_again(inputs: &Inputs<'_>, memory: &mut Memory) -> Federation {
     let bundles = bundles::bundles(inputs, accepted(), &mut findings);
     let importing =
         importing::import(inputs, accepted(), &bundles, &mut memory.imports, &mut findings);
+    findings.extend(reach::unknown_peers(inputs, &names));
     let published = publish::publish(inputs, accepted(), &bundles, &offers, &table);
     findings.extend(published.findings);
 
@@ -289,6 +296,7 @@ pub fn federate_again(inputs: &Inputs<'_>, memory: &mut Memory) -> Federation {
         members: members(inputs, accepted()),
         public_document: publish::public_document(inputs.local),
         private_documents: published.documents,
+        told_others: published.told_others,
         spiffe_bundle: published.bundle,
         published: published.versions,
         table,

@@ -1,10 +1,11 @@
 //! The published documents, and the numbers that grow when they change.
 
 use super::offer::Offer;
+use super::reach::{Telling, Told};
 use super::{Candidate, Inputs, LocalCluster, TableFailure, limits, view};
 use crate::bundle::{Fingerprint, TrustBundle};
 use crate::document::{
-    Limits, PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService,
+    PrivateDocument, PrivateExtension, PublicDocument, PublicExtension, PublicService,
     SpiffeBundle, View, entity_tag,
 };
 use crate::finding::Finding;
@@ -92,6 +93,7 @@ pub struct DocumentVersion {
 
 pub(super) struct Publication {
     pub(super) documents: BTreeMap<PeerName, Arc<PrivateDocument>>,
+    pub(super) told_others: BTreeSet<PeerName>,
     pub(super) bundle: SpiffeBundle,
     pub(super) versions: Published,
     /// The findings about what exceeds the peers' limits.
@@ -129,11 +131,18 @@ pub(super) fn publish<'a, 'k: 'a>(
         versions.table = Some(table.hash().to_string());
     }
     let mut contents = Contents::new(inputs, offers);
+    let (mut findings, mut told_others) = (Vec::new(), BTreeSet::new());
+    let telling = Telling::new(inputs.local, &mut findings);
     let (mut documents, mut bytes) = (BTreeMap::new(), BTreeMap::new());
     for (index, candidate) in accepted.enumerate() {
         let peer = &candidate.peer;
         let Content { mut document, head, head_bytes } = contents.of_peer(index);
+        let told = telling.of_peer(candidate, &mut findings);
+        told_others.extend((told != *telling.all()).then(|| peer.name.clone()));
+        let Told { gateways, localities } = told;
+        document.gateways = gateways.to_vec();
         if let Some(extension) = &mut document.extension {
+            extension.gateway_localities = localities.to_vec();
             let applied = bundles.get(&peer.trust_domain).map(applied_roots);
             let keys = candidate.public(inputs).map(|document| applied_keys(document.keys()));
             (extension.applied_roots, extension.applied_keys) =
@@ -156,8 +165,8 @@ pub(super) fn publish<'a, 'k: 'a>(
     versions.bundle = Some(bundle.1);
     let public = Hex(&Sha256::digest(public_document(inputs.local).to_json())).to_string();
     versions.public = Some(next_version(inputs, before.public.as_ref(), public));
-    let findings = limits::findings(inputs, &documents, &bytes);
-    Publication { documents, bundle: bundle.0, versions, findings }
+    findings.extend(limits::findings(inputs, &documents, &bytes));
+    Publication { documents, told_others, bundle: bundle.0, versions, findings }
 }
 
 fn spiffe_bundle(inputs: &Inputs<'_>) -> (SpiffeBundle, DocumentVersion) {
@@ -221,7 +230,7 @@ struct Contents<'a> {
 /// The part that is the same in the documents of all peers that may see the same services.
 #[derive(Clone)]
 struct Content {
-    /// Its sequence is 0.
+    /// Its sequence is 0, and it names no gateways.
     document: PrivateDocument,
     /// The hash of the part of the body that is the same.
     head: Sha256,
@@ -277,16 +286,12 @@ fn document(
     };
     let passthrough_hosts =
         services.iter().map(|service| &service.hostname).filter(is_passed_through).cloned();
-    let mut gateways = local.gateways.clone();
-    gateways.sort_by_key(|gateway| (gateway.address.to_string(), gateway.port));
-    gateways.dedup();
-    // Peers refuse a document with more gateways, and any of them will do.
-    gateways.truncate(Limits::DEFAULT.gateways);
     let extension = PrivateExtension {
         sequence: 0,
         service_count: services.len() as u64,
         network: local.network.clone(),
         gateway_identities: local.gateway_identities.clone(),
+        gateway_localities: Vec::new(),
         passthrough_hosts: passthrough_hosts.collect(),
         applied_roots: None,
         applied_keys: None,
@@ -294,5 +299,6 @@ fn document(
         stale_after_seconds: hint.map(|hint| hint.as_secs()),
         view: None,
     };
-    PrivateDocument { gateways, services, extension: Some(extension) }
+    // What differs from peer to peer is filled in for each.
+    PrivateDocument { gateways: Vec::new(), services, extension: Some(extension) }
 }

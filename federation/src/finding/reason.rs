@@ -60,6 +60,8 @@ finding_reasons! {
     UnknownPeer = "unknown_peer",
     /// One of fedgate's annotations has an invalid value.
     InvalidAnnotation = "invalid_annotation",
+    /// An address that peers are to be told belongs to another listener of this cluster.
+    AdvertiseRefused = "advertise_refused",
     /// TLS cannot be passed through here.
     PassthroughUnavailable = "passthrough_unavailable",
     /// A Service asks for TLS passthrough, but the gateway would have to judge its callers, or it

@@ -5,11 +5,13 @@
 //! could not read as its own findings, in [`Objects::findings`]. All rules about the contents of
 //! fields are here and in [`crate::federate()`], so both platforms have the same ones.
 
+mod advertise;
 mod peer;
 mod policy;
 mod service;
 mod trust;
 
+pub use advertise::ADVERTISE_ANNOTATION;
 pub(crate) use peer::check_cluster_domain;
 pub use peer::{EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec, Peer, peers};
 pub use policy::{

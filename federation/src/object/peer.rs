@@ -1,7 +1,8 @@
 //! `IstioFederation` (`deckhouse.io/v1alpha1`): one object for each peer.
 
-use super::Named;
 use super::trust::{self, ACCEPT_DOCUMENT_ANNOTATION, TrustPolicy};
+use super::{Named, advertise};
+use crate::document::Advertised;
 use crate::finding::{Finding, FindingReason, ObjectRef, shown};
 use crate::form::{self, FormError, Step, no_such_field};
 use crate::knowledge::AtExpiry;
@@ -133,6 +134,8 @@ pub struct Peer {
     pub trust: TrustPolicy,
     /// What happens when its documents expire; `None` for the cluster's setting.
     pub at_expiry: Option<AtExpiry>,
+    /// The gateway addresses that it is told; `None` for those that all peers are told.
+    pub advertise: Option<Vec<Advertised>>,
 }
 
 /// A metadata endpoint: an `https` URL with a host, without user, query and fragment.
@@ -223,6 +226,7 @@ impl Peer {
                 let accepted_document = parse_accepted(named, &mut findings);
                 let trust = trust::parse(named, &mut findings);
                 let at_expiry = trust::parse_at_expiry(named, &mut findings);
+                let advertise = advertise::parse(named, &mut findings);
                 let peer = Self {
                     name,
                     trust_domain,
@@ -232,6 +236,7 @@ impl Peer {
                     accepted_document,
                     trust,
                     at_expiry,
+                    advertise,
                 };
                 Ok((peer, findings))
             }

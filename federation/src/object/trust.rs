@@ -2,6 +2,7 @@
 //! peer.
 
 use super::Named;
+use super::advertise::ADVERTISE_ANNOTATION;
 use super::peer::IstioFederationSpec;
 use crate::bundle::{Fingerprint, Root};
 use crate::document::{ClusterUuid, PublicDocument, TrustId};
@@ -35,7 +36,7 @@ pub const UNSIGNED_ANNOTATION: &str = "fedgate.dev/unsigned";
 /// The annotation that says what happens when the peer's documents expire: [`AtExpiry`].
 pub(super) const AT_EXPIRY_ANNOTATION: &str = "fedgate.dev/at-expiry";
 
-const ALL: [&str; 8] = [
+const ALL: [&str; 9] = [
     ACCEPT_DOCUMENT_ANNOTATION,
     ROOT_CHANGE_ANNOTATION,
     APPROVE_ANNOTATION,
@@ -44,6 +45,7 @@ const ALL: [&str; 8] = [
     PIN_UUIDS_ANNOTATION,
     UNSIGNED_ANNOTATION,
     AT_EXPIRY_ANNOTATION,
+    ADVERTISE_ANNOTATION,
 ];
 
 /// The most values of one annotation with pins.
@@ -125,11 +127,11 @@ impl Pins {
 }
 
 impl Named<IstioFederationSpec> {
-    fn annotation(&self, name: &str) -> Option<&str> {
+    pub(super) fn annotation(&self, name: &str) -> Option<&str> {
         self.annotations.get(name).map(|text| text.trim())
     }
 
-    fn refused(&self, severity: Severity, name: &str, message: String) -> Finding {
+    pub(super) fn refused(&self, severity: Severity, name: &str, message: String) -> Finding {
         let field = format!("metadata.annotations[{}]", shown(name));
         Finding::new(severity, FindingReason::InvalidAnnotation, self.object(), field, message)
     }
@@ -218,7 +220,26 @@ fn parse_approved(
     TrustId::parse(text).map_err(|error| findings.push(refused(error))).ok()
 }
 
-/// Reads a list that is separated by commas or white space.
+/// Reads a list that is separated by commas or white space, with at most `most` values.
+///
+/// # Errors
+/// What was expected and found instead.
+pub(super) fn list_of<T, L: FromIterator<T>>(
+    text: &str,
+    most: usize,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<L, String> {
+    let words = text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
+    let words: Vec<_> = words.take(most.saturating_add(1)).collect();
+    let one =
+        |word: &&str| parse(word).map_err(|error| format!("{error}, found {:?}", shown(word)));
+    match words.len() {
+        0 => Err("expected at least one value, found nothing".to_owned()),
+        count if count <= most => words.iter().map(one).collect(),
+        _ => Err(format!("expected at most {most} values, found more")),
+    }
+}
+
 fn parse_pins<T: Ord>(
     named: &Named<IstioFederationSpec>,
     name: &str,
@@ -227,22 +248,13 @@ fn parse_pins<T: Ord>(
     findings: &mut Vec<Finding>,
 ) -> Option<BTreeSet<T>> {
     let text = named.annotation(name)?;
-    let words = text.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
-    let words: Vec<_> = words.take(MOST_PINS + 1).collect();
-    let one =
-        |word: &&str| parse(word).map_err(|error| format!("{error}, found {:?}", shown(word)));
-    let pins = match words.len() {
-        0 => Err("expected at least one value, found nothing".to_owned()),
-        1..=MOST_PINS => words.iter().map(one).collect(),
-        _ => Err(format!("expected at most {MOST_PINS} values, found more")),
-    };
     let refused = |error| {
         let message = format!(
             "{error}; until this is corrected no new root, key or UUID of the peer is trusted"
         );
         named.refused(Severity::Error, name, message)
     };
-    let pins = pins.map_err(|error| findings.push(refused(error))).ok();
+    let pins = list_of(text, MOST_PINS, parse).map_err(|error| findings.push(refused(error))).ok();
     *unreadable |= pins.is_none();
     pins
 }

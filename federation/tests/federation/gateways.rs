@@ -15,6 +15,7 @@ fn rig(gateways: &[(&str, u16)]) -> Rig {
         name: name.to_owned(),
         address: address.parse().unwrap(),
         ports,
+        is_gateway: name == "the gateway",
     };
     rig.local.own_addresses = OwnAddresses {
         listeners: vec![

@@ -1,5 +1,6 @@
 //! Tests the crate through its public API, as the controller uses it.
 
+mod advertise;
 mod advice;
 mod authority;
 mod clocks;

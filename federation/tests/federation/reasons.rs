@@ -12,6 +12,7 @@ use fedgate_federation::object::{
     APPROVE_ANNOTATION, GATEWAY_MODE_ANNOTATION, PEERS_ANNOTATION, PIN_ROOTS_ANNOTATION,
     PODS_ANNOTATION, PolicyObject, ROOT_CHANGE_ANNOTATION, ServiceObject, ServicePortSpec,
 };
+use fedgate_federation::own::OwnListener;
 use fedgate_federation::signature::Signatures;
 use fedgate_federation::{Finding, FindingReason, Severity};
 use serde_json::json;
@@ -29,6 +30,12 @@ fn objects() -> Vec<Finding> {
     rig.objects.federations.push(federation_object("local", "cluster.local"));
     rig.objects.federations.push(federation_object("us", "alpha.example"));
     rig.objects.federations.push(federation_object("us", "alpha.example"));
+    rig.local.own_addresses.listeners = vec![OwnListener {
+        name: "the egress".to_owned(),
+        address: "192.0.2.64".parse().unwrap(),
+        ports: 15_443..=15_443,
+        is_gateway: false,
+    }];
     rig.local.gateways = (0..65).map(|n| crate::rig::gateway(&format!("192.0.2.{n}"))).collect();
     let unnamed = ServicePortSpec { port: 80, ..ServicePortSpec::default() };
     let mut external = service("external", vec![port("http", 80)]);

@@ -9,7 +9,7 @@ use fedgate_federation::document::{
     ClusterUuid, GatewayAddress, GatewayHost, Limits, Network, PrivateDocument, PrivateExtension,
     PublicDocument, PublicExtension, PublicService, PublicServicePort,
 };
-use fedgate_federation::federate::{Condition, ConditionType, Passthrough, Published};
+use fedgate_federation::federate::{Condition, ConditionType, Passthrough, Published, Reach};
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::knowledge::{Absorbed, AtExpiry, PeerKnowledge, Times};
 use fedgate_federation::object::{
@@ -151,6 +151,7 @@ pub(crate) fn private(
         service_count: services.len() as u64,
         network: Network::default(),
         gateway_identities: Vec::new(),
+        gateway_localities: Vec::new(),
         passthrough_hosts: Vec::new(),
         applied_roots: None,
         applied_keys: None,
@@ -236,6 +237,7 @@ impl Rig {
                 credentials: Credentials::default(),
                 network: Network::default(),
                 gateways: vec![gateway("192.0.2.1")],
+                reach: Reach::default(),
                 gateway_identities: Vec::new(),
                 health_name: false,
                 passthrough: Passthrough::Impossible("it cannot be done here".to_owned()),

@@ -1,6 +1,7 @@
 //! The files platform from outside: settings, the command line, and controllers that pair over real
 //! TLS on loopback.
 
+mod advertise;
 mod bundle;
 mod cluster;
 mod commands;

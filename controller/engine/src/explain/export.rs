@@ -2,9 +2,11 @@
 
 use super::evidence::{decided_by, not_in_table, passes_some_caller, report};
 use super::{Caller, Explainer, Explanation};
+use crate::status::told;
 use fedgate_core::{
     Admission, Decision, Outcome, PeerName, SpiffeId, admit, decide_passthrough, judge,
 };
+use fedgate_federation::federate::PeerReport;
 
 impl Explainer<'_> {
     pub(super) fn export(mut self) -> Explanation {
@@ -123,6 +125,18 @@ impl Explainer<'_> {
         );
     }
 
+    /// Where the peer connects, if only the peer is told these addresses.
+    fn told(&mut self, report: &PeerReport) {
+        let peer = &report.peer;
+        let Some(document) = self.sources.federation.private_documents.get(&peer.name) else {
+            return;
+        };
+        if self.sources.federation.told_others.contains(&peer.name) {
+            let told = told(document).join(", ");
+            self.step("gateway", true, format!("{} is told to connect to {told}", peer.name));
+        }
+    }
+
     fn peer(mut self, name: &PeerName) -> Explanation {
         let report = report(self.sources, name.as_str());
         let Some(row) = self.sources.table.peers().find(|row| row.name == name.as_str()) else {
@@ -134,6 +148,7 @@ impl Explainer<'_> {
         self.step("granted", granted, decided_by(self.sources, self.question, Some(name.as_str())));
         if let Some(report) = report {
             self.trust(report);
+            self.told(report);
         }
         self.end(Some(if granted { "granted" } else { "not_granted" }))
     }

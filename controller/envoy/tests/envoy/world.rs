@@ -249,5 +249,9 @@ fn gateway(host: &str, port: u16) -> Gateway {
         address: GatewayHost::parse(host).unwrap(),
         port: ServicePort::new(port).unwrap(),
     };
-    Gateway { announced, addresses: vec![SocketAddr::new(host.parse().unwrap(), port)] }
+    Gateway {
+        announced,
+        addresses: vec![SocketAddr::new(host.parse().unwrap(), port)],
+        locality: None,
+    }
 }

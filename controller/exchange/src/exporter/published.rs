@@ -73,7 +73,7 @@ impl Access {
             let Some(document) = federation.private_documents.get(&member.peer) else { continue };
             // Most peers may see the same services and then share one list, so its text is written
             // and kept once.
-            let same = (document.services.as_ptr(), document.gateways.as_slice());
+            let same = document.services.as_ptr();
             let head: &Head = heads.entry(same).or_insert_with(|| Head::new(document.head_json()));
             let sequence = document.extension.as_ref().map_or(0, |extension| extension.sequence);
             let (issuer, kind) = (&public.cluster_uuid, DocumentKind::Private);

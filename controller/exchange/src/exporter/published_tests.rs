@@ -33,6 +33,7 @@ fn federation(peers: &[&str]) -> Federation {
             address: GatewayHost::parse("192.0.2.7").unwrap(),
             port: ServicePort::new(15443).unwrap(),
         }],
+        reach: fedgate_federation::federate::Reach::default(),
         gateway_identities: Vec::new(),
         health_name: false,
         passthrough: fedgate_federation::federate::Passthrough::default(),

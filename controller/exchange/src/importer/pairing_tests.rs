@@ -84,6 +84,7 @@ impl Cluster {
                     address: gateway,
                     port: ServicePort::new(15443).unwrap(),
                 }],
+                reach: fedgate_federation::federate::Reach::default(),
                 gateway_identities: Vec::new(),
                 health_name: false,
                 passthrough: fedgate_federation::federate::Passthrough::default(),

@@ -87,7 +87,7 @@ fn probing() -> Probing {
 }
 
 fn gateway_at(address: &SocketAddr) -> Gateway {
-    Gateway { announced: address_of(address), addresses: vec![*address] }
+    Gateway { announced: address_of(address), addresses: vec![*address], locality: None }
 }
 
 fn address_of(gateway: &SocketAddr) -> GatewayAddress {
@@ -255,7 +255,11 @@ async fn all_addresses_of_a_name_are_tried() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut announced = address_of(&server.address);
     announced.address = GatewayHost::parse("gw.beta.example").unwrap();
-    let named = Gateway { announced: announced.clone(), addresses: vec![closed, server.address] };
+    let named = Gateway {
+        announced: announced.clone(),
+        addresses: vec![closed, server.address],
+        locality: None,
+    };
     let target = ProbeTarget { gateways: [named].into(), ..beta.target(&[]) };
     let outcomes = vec![(announced, Ok(()))];
     assert_eq!(

@@ -29,6 +29,7 @@ impl Settings {
         let Gateway {
             listen,
             advertise,
+            advertise_to,
             admin: gateway_admin,
             filter,
             filter_module,
@@ -58,7 +59,7 @@ impl Settings {
         self.network = network;
         // Whether the keys in them take effect without a restart is judged when they are read.
         (self.key_file, self.other_key_file) = (key_file, other_key_file);
-        self.gateway.advertise = advertise;
+        (self.gateway.advertise, self.gateway.advertise_to) = (advertise, advertise_to);
         self.egress.ports = ports;
         self.gateway.open_files = open_files;
         self.egress.open_files = egress_files;

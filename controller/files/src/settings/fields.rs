@@ -1,7 +1,8 @@
 //! Reads the sections of `fedgate.yaml`.
 
 use super::values::{
-    address, advertised, any, at_expiry_word, loopback, loopback_address, open_files, path, ports,
+    address, advertised, any, at_expiry_word, loopback, loopback_address, open_files, path, peer,
+    ports,
 };
 use super::{Admin, Egress, Gateway, IdentityFiles, Settings};
 use crate::yaml::{self, Section, duration, explained, parsed};
@@ -74,6 +75,7 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
     let gateway = Gateway {
         listen: section.or("listen", any(15_443), address),
         advertise: section.list("advertise", advertised),
+        advertise_to: section.lists("advertiseTo", peer, advertised),
         admin: section.or("admin", loopback(0), loopback_address),
         filter,
         filter_module: section.or(

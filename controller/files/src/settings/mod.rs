@@ -9,10 +9,11 @@ pub(crate) use change::restart_needed;
 
 use crate::yaml::{self, Limits, Problems, Section};
 use anyhow::{Context, Result, bail};
-use fedgate_core::TrustDomain;
+use fedgate_core::{PeerName, TrustDomain};
 use fedgate_envoy::FilterKind;
 use fedgate_exchange::settings::{Intervals, MetadataEndpoint, PeerAccess};
-use fedgate_federation::document::{ClusterUuid, GatewayAddress, Network};
+use fedgate_federation::document::{Advertised, ClusterUuid, Network};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,9 @@ pub struct Gateway {
     pub listen: SocketAddr,
     /// `advertise`: where peers connect; by default `listen`, if that is a single
     /// address.
-    pub advertise: Vec<GatewayAddress>,
+    pub advertise: Vec<Advertised>,
+    /// `advertiseTo`: where single peers connect instead.
+    pub advertise_to: BTreeMap<PeerName, Vec<Advertised>>,
     /// `admin` (`127.0.0.1:0`): Envoy's admin address; with port 0 the system picks one.
     pub admin: SocketAddr,
     /// `filter` (`proxy-wasm`): how Envoy runs the filter.

@@ -1,8 +1,8 @@
 //! Reads single values of `fedgate.yaml`.
 
 use crate::yaml::{self, Node, parsed};
-use fedgate_core::ServicePort;
-use fedgate_federation::document::GatewayAddress;
+use fedgate_core::{PeerName, ServicePort};
+use fedgate_federation::document::Advertised;
 use fedgate_federation::knowledge::AtExpiry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -33,12 +33,16 @@ pub(super) fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
         .ok_or_else(|| expected.to_owned())
 }
 
-pub(super) fn advertised(node: &Node) -> Result<GatewayAddress, String> {
-    let read = |text: String| GatewayAddress::parse(&text);
+pub(super) fn advertised(node: &Node) -> Result<Advertised, String> {
+    let read = |text: String| Advertised::parse(&text).ok();
     yaml::text(node).ok().and_then(read).ok_or_else(|| {
-        "a host and port such as gw.example:15443, 192.0.2.1:15443 or [2001:db8::1]:15443"
+        "a host and port such as gw.example:15443, 192.0.2.1:15443 or [2001:db8::1]:15443, or with a locality 192.0.2.1:15443@eu-west/a"
             .to_owned()
     })
+}
+
+pub(super) fn peer(name: &str) -> Result<PeerName, String> {
+    PeerName::parse(name).map_err(|_| "the name of an IstioFederation, such as beta".to_owned())
 }
 
 pub(super) fn at_expiry_word(node: &Node) -> Result<AtExpiry, String> {

@@ -4,7 +4,7 @@ use super::{Entry, Node, Value};
 use fedgate_federation::form::no_such_field;
 use fedgate_federation::shown;
 use fedgate_process::words::spell;
-use std::{cell::RefCell, fmt, str::FromStr, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 /// A problem with a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +161,50 @@ impl<'a> Section<'a> {
             read(node).map_err(refused).ok()
         };
         self.rows(name).iter().enumerate().filter_map(row).collect()
+    }
+
+    /// A mapping whose names are data, each with a list. Each row is read independently.
+    pub(crate) fn lists<K: Ord, T>(
+        &self,
+        name: &'static str,
+        key: impl Fn(&str) -> Read<K>,
+        read: impl Fn(&Node) -> Read<T>,
+    ) -> BTreeMap<K, Vec<T>> {
+        let entries = match self.node(name).map(|node| (&node.value, node)) {
+            None | Some((Value::Null, _)) => &[],
+            Some((Value::Mapping(entries), _)) => entries.as_slice(),
+            Some((_, node)) => {
+                self.expected(name, node, "names, each with a list");
+                &[]
+            }
+        };
+        let mut lists = BTreeMap::new();
+        for entry in entries {
+            let path = format!("{}.{}", self.path_of(name), shown(&entry.key));
+            let refuse = |line, at: String, expected: String, found: String| {
+                self.problems.add(line, at, format!("expected {expected}, found {found}"));
+            };
+            let read_key = key(&entry.key).map_err(|expected| {
+                refuse(entry.line, path.clone(), expected, format!("{:?}", shown(&entry.key)));
+            });
+            let rows = match &entry.node.value {
+                Value::Sequence(rows) if !rows.is_empty() => rows.as_slice(),
+                other => {
+                    let found = other.found();
+                    refuse(entry.line, path.clone(), "a list with a row at least".into(), found);
+                    &[]
+                }
+            };
+            let row = |(number, node): (usize, &Node)| {
+                let refused = |expected| {
+                    refuse(node.line, format!("{path}[{number}]"), expected, node.value.found());
+                };
+                read(node).map_err(refused).ok()
+            };
+            let rows = rows.iter().enumerate().filter_map(row).collect();
+            lists.extend(read_key.ok().map(|key| (key, rows)));
+        }
+        lists
     }
 
     /// Adds a problem with a field that can be read but is wrong.

@@ -7,7 +7,7 @@ use super::pod::GatewayPod;
 use crate::api::watch::Key;
 use crate::settings::ControllerSettings;
 use fedgate_core::ServicePort;
-use fedgate_federation::document::{GatewayAddress, GatewayHost};
+use fedgate_federation::document::{Advertised, GatewayAddress, GatewayHost, Locality};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use ipnet::IpNet;
 use kube::api::DynamicObject;
@@ -61,6 +61,8 @@ pub(crate) struct Node {
     takes_traffic: bool,
     external: Vec<String>,
     internal: Vec<String>,
+    /// Its region and zone.
+    locality: Option<Locality>,
     /// `spec.podCIDRs`.
     pub(super) pod_cidrs: Vec<IpNet>,
 }
@@ -137,8 +139,21 @@ pub(crate) fn keep_node(object: DynamicObject) -> Node {
         takes_traffic: is_true(&status["conditions"], "Ready") && spec["unschedulable"] != true,
         external: addresses("ExternalIP"),
         internal: addresses("InternalIP"),
+        locality: locality(object.metadata.labels.as_ref()),
         pod_cidrs: cidrs(spec.get("podCIDRs")),
     }
+}
+
+/// Reads the labels that istiod reads too.
+fn locality(labels: Option<&BTreeMap<String, String>>) -> Option<Locality> {
+    const LABELS: [&str; 3] = [
+        "topology.kubernetes.io/region",
+        "topology.kubernetes.io/zone",
+        "topology.istio.io/subzone",
+    ];
+    let parts = LABELS.iter().map_while(|label| labels?.get(*label));
+    let parts: Vec<_> = parts.map(String::as_str).collect();
+    Locality::parse(&parts.join("/")).ok()
 }
 
 /// The gateway's addresses, in order. If there are none, a finding says what to do.
@@ -146,7 +161,7 @@ pub(crate) fn addresses(
     settings: &ControllerSettings,
     observed: &Observed,
     findings: &mut Vec<Finding>,
-) -> Vec<GatewayAddress> {
+) -> Vec<Advertised> {
     if !settings.gateway.advertise.is_empty() {
         return ordered(settings.gateway.advertise.clone());
     }
@@ -172,13 +187,13 @@ fn of_service(
     service: &GatewayService,
     port: u16,
     observed: &Observed,
-) -> Result<Vec<GatewayAddress>, String> {
+) -> Result<Vec<Advertised>, String> {
     let Some(found) = service.ports.iter().find(|found| found.port == port) else {
         return Err(format!("it has no port {port} (--gateway-port)"));
     };
     let (hosts, port, otherwise) = match (service.service_type.as_str(), found.node_port) {
         ("LoadBalancer", _) => (
-            service.ingress.clone(),
+            service.ingress.iter().map(|host| (host.clone(), None)).collect(),
             found.port,
             "its load balancer has no address yet (status.loadBalancer.ingress)",
         ),
@@ -191,30 +206,35 @@ fn of_service(
             return Err(format!("expected type LoadBalancer or NodePort, found {other:?}"));
         }
     };
-    let address = |host: String| {
-        Some(GatewayAddress {
+    let address = |(host, locality): (String, Option<Locality>)| {
+        let gateway = GatewayAddress {
             address: GatewayHost::parse(&host).ok()?,
             port: ServicePort::new(port)?,
-        })
+        };
+        Some(Advertised { gateway, locality })
     };
     let addresses = ordered(hosts.into_iter().filter_map(address).collect());
     if addresses.is_empty() { Err(otherwise.to_owned()) } else { Ok(addresses) }
 }
 
-/// The addresses of nodes that run a gateway and may take traffic. Internal addresses count only
+/// The addresses of nodes that run a gateway and may take traffic, and where each node is. Internal addresses count only
 /// for nodes without external ones.
-fn node_hosts(pods: &BTreeMap<Key, GatewayPod>, nodes: &BTreeMap<Key, Node>) -> Vec<String> {
+fn node_hosts(
+    pods: &BTreeMap<Key, GatewayPod>,
+    nodes: &BTreeMap<Key, Node>,
+) -> Vec<(String, Option<Locality>)> {
     let names: BTreeSet<_> = pods.values().filter_map(|pod| pod.node.clone()).collect();
     let found =
         names.into_iter().filter_map(|name| nodes.get(&Key { namespace: String::new(), name }));
     let hosts = |node: &Node| {
-        if node.external.is_empty() { node.internal.clone() } else { node.external.clone() }
+        let hosts = if node.external.is_empty() { &node.internal } else { &node.external };
+        hosts.iter().map(|host| (host.clone(), node.locality.clone())).collect::<Vec<_>>()
     };
     found.filter(|node| node.takes_traffic).flat_map(hosts).collect()
 }
 
 /// Sorts by address, then port, as the wire format requires.
-fn ordered(mut addresses: Vec<GatewayAddress>) -> Vec<GatewayAddress> {
+fn ordered(mut addresses: Vec<Advertised>) -> Vec<Advertised> {
     addresses.sort();
     addresses.dedup();
     addresses
@@ -237,11 +257,21 @@ mod tests {
         })))
     }
 
+    /// Node `a` is in a zone, and `b` has a zone whose region is not known.
+    fn labels(node: &str) -> Value {
+        match node {
+            "a" => {
+                json!({ "topology.kubernetes.io/region": "eu", "topology.kubernetes.io/zone": "eu-1" })
+            }
+            _ => json!({ "topology.kubernetes.io/zone": "eu-2" }),
+        }
+    }
+
     fn observed() -> Observed {
         let node = |name: &str, ready: &str, unschedulable: bool, addresses: Value| {
             let key = Key { namespace: String::new(), name: name.into() };
             let node = keep_node(read(json!({
-                "metadata": { "name": name },
+                "metadata": { "name": name, "labels": labels(name) },
                 "spec": { "unschedulable": unschedulable, "podCIDRs": ["10.1.0.0/24"] },
                 "status": { "addresses": addresses, "conditions": [{ "type": "Ready", "status": ready }] },
             })));
@@ -299,7 +329,7 @@ mod tests {
         let found = of(&service("NodePort", json!([]))).unwrap();
         assert_eq!(
             found,
-            ["192.0.2.1:30443", "[2001:db8::2]:30443"],
+            ["192.0.2.1:30443@eu/eu-1", "[2001:db8::2]:30443"],
             "external first; not ready, cordoned: left out"
         );
     }

@@ -16,7 +16,7 @@ use fedgate_federation::credentials::Credentials;
 use fedgate_federation::document::{
     ClusterUuid, GatewayAddress, Limits, Network, WorkloadIdentity,
 };
-use fedgate_federation::federate::{Passthrough, Published};
+use fedgate_federation::federate::{Passthrough, Published, Reach};
 use fedgate_federation::key::PublicKey;
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
 use fedgate_federation::own::OwnAddresses;
@@ -82,6 +82,8 @@ pub(crate) struct ClusterRecord {
     credentials: Credentials,
     network: Network,
     gateways: Vec<GatewayAddress>,
+    #[serde(default)]
+    reach: Reach,
     gateway_identities: Vec<WorkloadIdentity>,
     #[serde(default)]
     health_name: bool,
@@ -118,6 +120,7 @@ impl ClusterRecord {
             credentials,
             network,
             gateways,
+            reach,
             gateway_identities,
             health_name,
             passthrough,
@@ -132,6 +135,7 @@ impl ClusterRecord {
             credentials,
             network,
             gateways,
+            reach,
             gateway_identities,
             health_name,
             passthrough,
@@ -168,6 +172,7 @@ impl ClusterRecord {
             credentials: self.credentials.clone(),
             network: self.network.clone(),
             gateways: self.gateways.clone(),
+            reach: self.reach.clone(),
             gateway_identities: self.gateway_identities.clone(),
             health_name: self.health_name,
             passthrough: self.passthrough.clone(),

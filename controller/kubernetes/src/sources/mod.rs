@@ -45,7 +45,7 @@ use crate::presented::{self, Presented};
 use crate::settings::ControllerSettings;
 use crate::sources::memory::ClusterRecord;
 use fedgate_core::PeerName;
-use fedgate_federation::federate::Published;
+use fedgate_federation::federate::{Published, Reach};
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::Objects;
 use fedgate_federation::{Finding, LocalCluster};
@@ -125,7 +125,8 @@ impl Observed {
         let config_map =
             (settings.namespaces.own.as_str(), settings.metadata.roots_configmap.as_str());
         let roots = roots::roots(&self.roots, config_map, &mut findings);
-        let gateways = gateway::addresses(settings, self, &mut findings);
+        let (gateways, localities) =
+            Reach::split(&gateway::addresses(settings, self, &mut findings));
         let network = network::network(settings.network(), &self.nodes, &self.service_cidrs);
         let pods = presented::chains(self.presented.as_ref(), settings.namespaces.gateway());
         let mut credentials = roots::credentials(&roots, config_map, &pods, &settings.trust_domain);
@@ -144,6 +145,7 @@ impl Observed {
             own_addresses: own::addresses(settings, self, &network),
             network,
             gateways,
+            reach: Reach { localities, for_peers: settings.gateway.for_peers() },
             gateway_identities: settings.gateway_identity().into_iter().collect(),
             health_name: settings.gateway.health_name,
             passthrough: passthrough::passthrough(&self.passthrough),

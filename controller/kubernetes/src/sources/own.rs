@@ -73,5 +73,6 @@ fn of_pods(
 }
 
 fn listener(name: &str, address: IpAddr, ports: RangeInclusive<u16>) -> OwnListener {
-    OwnListener { name: name.to_owned(), address, ports }
+    let is_proxy = ports == PROXY;
+    OwnListener { name: name.to_owned(), address, ports, is_gateway: !is_proxy }
 }

@@ -31,6 +31,8 @@ pub(crate) struct PeerDetail {
     unused_roots: Vec<String>,
     held: Option<HeldRow>,
     gateways: Vec<GatewayRow>,
+    /// The addresses of our gateways that it is told.
+    told: Vec<String>,
     conditions: Vec<ConditionRow>,
     findings: Vec<FindingRow>,
     notices: Vec<NoticeRow>,
@@ -78,6 +80,7 @@ struct HeldRow {
 #[serde(rename_all = "camelCase")]
 struct GatewayRow {
     announced: String,
+    locality: Option<String>,
     addresses: Vec<String>,
 }
 
@@ -151,6 +154,7 @@ pub(crate) fn peer(look: &Look, name: &str, now: Timestamp) -> Option<PeerDetail
         unused_roots: unused_roots(look, status),
         held: status.held_trust.as_ref().map(|held| held_row(name, held)),
         gateways: gateways(look, report),
+        told: status.told.clone(),
         conditions: conditions(status, &changes),
         findings: findings(look, name),
         notices: notices(report),
@@ -208,6 +212,7 @@ fn gateways(look: &Look, report: &PeerReport) -> Vec<GatewayRow> {
     gateways
         .map(|gateway| GatewayRow {
             announced: gateway.announced.to_string(),
+            locality: gateway.locality.as_ref().map(ToString::to_string),
             addresses: gateway.addresses.iter().map(ToString::to_string).collect(),
         })
         .collect()

@@ -47,6 +47,10 @@ fn each_setting_of_the_controller_has_a_value() {
         for (variable, value) in [
             ("FEDGATE_GATEWAY_SELECTOR", "istio=east-west"),
             ("FEDGATE_ADVERTISE", "gw.alpha.example:443,[2001:db8::1]:443"),
+            (
+                "FEDGATE_ADVERTISE_TO",
+                "beta=10.0.0.5:443@eu/a,beta=10.0.0.6:443,gamma=link.example:443",
+            ),
             ("FEDGATE_METADATA_LISTEN", "0.0.0.0:16080"),
             ("FEDGATE_PROBES_LISTEN", "0.0.0.0:16090"),
             ("FEDGATE_GATEWAY_NAMESPACE", "federation-gateway"),

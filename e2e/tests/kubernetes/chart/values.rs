@@ -48,6 +48,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ("gateway.service.type=ClusterIP", &["/gateway/service/type", "LoadBalancer"]),
     ("gateway.port=70000", &["/gateway/port", "want 65,535"]),
     ("gateway.advertise[0]=gw.example", &["/gateway/advertise/0"]),
+    ("gateway.advertiseTo.beta[0]=gw.example", &["/gateway/advertiseTo/beta/0"]),
     (
         "gateway.autoscaling.enabled=true,gateway.autoscaling.minReplicas=9",
         &["gateway.autoscaling.minReplicas is 9"],

@@ -1,17 +1,19 @@
 //! Parses the rows of a private document one by one.
 
-use super::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort, View};
+use super::{
+    LocatedGateway, PrivateDocument, PrivateExtension, PublicService, PublicServicePort, View,
+};
 use crate::bundle::Fingerprint;
 use crate::document::{
-    DocumentError, GatewayAddress, GatewayHost, Limits, Network, Parsed, WorkloadIdentity,
-    read_body,
+    DocumentError, GatewayAddress, GatewayHost, Limits, Locality, Network, Parsed,
+    WorkloadIdentity, read_body,
 };
 use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
 use crate::json::read_object;
 use fedgate_core::{Hostname, ServiceName, ServicePort, TrustDomain};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest entity tag of a public document, in bytes.
 const MAX_TAG: usize = 128;
@@ -44,6 +46,11 @@ struct ReadGateway {
 }
 
 #[derive(Deserialize)]
+struct ReadLocality {
+    locality: String,
+}
+
+#[derive(Deserialize)]
 struct ReadService<'a> {
     hostname: String,
     #[serde(borrow)]
@@ -65,6 +72,8 @@ struct ReadExtension<'a> {
     network: Network,
     #[serde(default)]
     gateway_identities: Vec<String>,
+    #[serde(borrow, default)]
+    gateway_localities: Vec<&'a RawValue>,
     #[serde(default)]
     passthrough_hosts: Vec<String>,
     #[serde(default)]
@@ -262,6 +271,7 @@ impl Reader<'_> {
         };
         let rows = [
             read.gateway_identities.len(),
+            read.gateway_localities.len(),
             read.network.pod_cidrs.len(),
             read.network.service_cidrs.len(),
         ];
@@ -302,6 +312,7 @@ impl Reader<'_> {
             service_count,
             network,
             gateway_identities,
+            gateway_localities,
             passthrough_hosts,
             applied_roots,
             applied_keys,
@@ -315,6 +326,7 @@ impl Reader<'_> {
             network,
             passthrough_hosts: self.hosts(&passthrough_hosts),
             gateway_identities: self.identities(&gateway_identities),
+            gateway_localities: self.localities(&gateway_localities),
             applied_roots: applied_roots.map(|roots| self.fingerprints("appliedRoots", &roots)),
             applied_keys: applied_keys.map(|keys| self.fingerprints("appliedKeys", &keys)),
             public_tag,
@@ -388,6 +400,24 @@ impl Reader<'_> {
         identities.into_iter().collect()
     }
 
+    /// A gateway whose row is dropped here may be anywhere.
+    fn localities(&mut self, rows: &[&RawValue]) -> Vec<LocatedGateway> {
+        let mut localities = BTreeMap::new();
+        for (index, row) in rows.iter().enumerate() {
+            match located(self.body, row) {
+                Ok(LocatedGateway { gateway, locality }) => {
+                    localities.entry(gateway).or_insert(locality);
+                }
+                Err(why) => {
+                    let field = format!("fedgate.gatewayLocalities[{index}]");
+                    self.drop_row(FindingReason::InvalidExtension, field, why);
+                }
+            }
+        }
+        let located = |(gateway, locality)| LocatedGateway { gateway, locality };
+        localities.into_iter().map(located).collect()
+    }
+
     fn fingerprints(&mut self, list: &str, texts: &[String]) -> Vec<Fingerprint> {
         let mut fingerprints = BTreeSet::new();
         for (index, text) in texts.iter().enumerate() {
@@ -414,6 +444,13 @@ fn gateway(body: &[u8], row: &RawValue) -> Result<GatewayAddress, String> {
     let address = GatewayHost::parse(&read.address)
         .map_err(|error| format!("{error} ({:?})", shown(&read.address)))?;
     Ok(GatewayAddress { address, port: parse_port(&read.port)? })
+}
+
+fn located(body: &[u8], row: &RawValue) -> Result<LocatedGateway, String> {
+    let read: ReadLocality = parse_row(body, row)?;
+    let refused = |error| format!("{error}, found {:?}", shown(&read.locality));
+    let locality = Locality::parse(&read.locality).map_err(refused)?;
+    Ok(LocatedGateway { gateway: gateway(body, row)?, locality })
 }
 
 fn service<'a>(body: &[u8], row: &'a RawValue) -> Result<(Hostname, Vec<&'a RawValue>), String> {

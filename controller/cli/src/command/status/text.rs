@@ -41,7 +41,19 @@ fn head(status: &Status, terminal: Terminal) -> String {
     let style = if is_bad { Style::Bad } else { Style::Plain };
     title
         + &paragraph("  gateway   ", &cluster.gateways.join(", "), Style::Plain, terminal)
+        + &told_others(status, terminal)
         + &paragraph("  table     ", &generation, style, terminal)
+}
+
+/// The peers that are told other addresses.
+fn told_others(status: &Status, terminal: Terminal) -> String {
+    const SHOWN: usize = 10;
+    let others: Vec<_> = status.peers.iter().filter(|peer| peer.told_others).collect();
+    let line = |peer: &&PeerStatus| format!("{}, told to {}", peer.told.join(", "), peer.name);
+    let more = others.len().saturating_sub(SHOWN);
+    let more = (more > 0).then(|| format!("others, told to {}", counted(more, "more peer")));
+    let lines = others.iter().take(SHOWN).map(line).chain(more);
+    lines.map(|line| paragraph("  gateway   ", &line, Style::Plain, terminal)).collect()
 }
 
 /// The blocks with their rows. The block about what peers see is missing if none says so.
@@ -190,6 +202,8 @@ mod tests {
             at_expiry: Default::default(),
             granted_exports: 1,
             imports: 2,
+            told: Vec::new(),
+            told_others: false,
             far_side: None,
             conditions: probe.map(condition).into_iter().collect(),
         }

@@ -4,6 +4,7 @@ use fedgate_exchange::settings::MetadataTransport;
 use fedgate_files::settings::Settings;
 use fedgate_process::words::spell;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// All settings but the proxy's address, which may have a password.
@@ -22,6 +23,11 @@ pub(super) fn listed(settings: &Settings) -> Value {
         "gateway": {
             "listen": gateway.listen,
             "advertise": gateway.advertise.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "advertiseTo": gateway
+                .advertise_to
+                .iter()
+                .map(|(peer, all)| (peer.to_string(), all.iter().map(ToString::to_string).collect()))
+                .collect::<BTreeMap<String, Vec<_>>>(),
             "admin": gateway.admin,
             "filter": format!("{:?}", gateway.filter),
             "filterModule": file(&gateway.filter_module),

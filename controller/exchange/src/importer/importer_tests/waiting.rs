@@ -19,6 +19,7 @@ impl TestCluster {
             service_count: bare.services.len() as u64,
             network: Network::default(),
             gateway_identities: Vec::new(),
+            gateway_localities: Vec::new(),
             passthrough_hosts: Vec::new(),
             applied_roots: None,
             applied_keys: None,
