@@ -55,7 +55,7 @@ pub mod access_log;
 mod addresses;
 mod bootstrap;
 mod cluster;
-mod connections;
+pub mod connections;
 mod descriptors;
 mod egress;
 mod file;

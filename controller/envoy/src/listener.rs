@@ -1,7 +1,9 @@
 //! Listeners: one for the gateway, and one for each import of the egress.
 
 use super::access_log::{egress_log, gateway_log};
-use super::connections::{BUFFER, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
+use super::connections::{
+    BUFFER, EARLY_DATA, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
+};
 use super::resource::{address, extension, metric_name, source, typed};
 use super::{AccessLog, FilePath, GatewayInputs, cluster, filter, trust};
 use fedgate_core::ServiceName;
@@ -50,7 +52,7 @@ pub(super) fn federation(
         tcp_proxy(json!({
             "stat_prefix": "federation",
             "cluster": cluster::BLACK_HOLE,
-            "max_early_data_bytes": 0,
+            "max_early_data_bytes": EARLY_DATA,
             "max_connect_attempts": ENDPOINT_ATTEMPTS,
         })),
     ];

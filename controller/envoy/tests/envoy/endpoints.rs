@@ -2,15 +2,21 @@
 
 use super::pki::Authority;
 use super::process::{free_port, until};
-use super::tls::{BlackHole, Echo, TlsClient, open_tls};
+use super::tls::{BlackHole, Echo, TlsClient, connect_tls, open_tls};
 use super::world::{Cluster, LOOPBACK, service};
+use fedgate_envoy::connections::EARLY_DATA;
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 const WEB: &str = "web.shop.svc.alpha.example:80";
 const EJECTED: &str = r"cluster\..*\.outlier_detection\.ejections_active";
+
+fn connect(alpha: &Cluster, beta: &Authority) -> TlsClient {
+    let caller = beta.workload("ns/shop/sa/client");
+    connect_tls(alpha.address(), &caller, &service(WEB).sni()).unwrap()
+}
 
 /// alpha whose `web` has these endpoints, and its peer beta.
 fn alpha_with(endpoints: &[SocketAddr]) -> (Cluster, Authority) {
@@ -57,6 +63,39 @@ fn calls_avoid_an_endpoint_that_does_not_answer() {
     let start = Instant::now();
     call(&alpha, &beta).unwrap();
     assert!(start.elapsed() < Duration::from_secs(2), "nothing waits for it any more");
+}
+
+/// Reading from the client does not wait for the back end, but its data and its end do.
+#[test]
+fn what_a_client_sends_before_the_back_end_is_connected_arrives_whole() {
+    let (echo, hole) = (Echo::start(), BlackHole::dig());
+    let (alpha, beta) = alpha_with(&[echo.address, hole.address]);
+    let _envoy = alpha.gateway();
+    let sent: Vec<u8> = (0_u32..25_000).flat_map(u32::to_be_bytes).collect();
+    // One of the two waits for the endpoint that does not answer.
+    let mut clients = [connect(&alpha, &beta), connect(&alpha, &beta)];
+    for client in &mut clients {
+        client.write_all(&sent).unwrap();
+        client.conn.send_close_notify();
+        client.flush().unwrap();
+    }
+    for client in &mut clients {
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        assert!(received == sent, "the bytes differ");
+    }
+}
+
+#[test]
+fn a_client_cannot_fill_the_memory_while_no_back_end_answers() {
+    let hole = BlackHole::dig();
+    let (alpha, beta) = alpha_with(&[hole.address]);
+    let envoy = alpha.gateway();
+    let mut client = connect(&alpha, &beta);
+    while client.write_all(&[0; 16 * 1024]).is_ok() {}
+    let received = envoy.stat(r"tcp\.federation\.downstream_cx_rx_bytes_total");
+    let limit = u64::from(EARLY_DATA);
+    assert!((limit..=3 * limit).contains(&received), "Envoy has taken on {received} bytes");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::settings::Delivery;
 use crate::sinks::object::Desired;
 use crate::sinks::patch::on_chain;
 use fedgate_envoy::access_log::gateway_log;
+use fedgate_envoy::connections::EARLY_DATA;
 use fedgate_envoy::{AccessLog, filter, health, listener, trust};
 use serde_json::{Value, json};
 
@@ -114,7 +115,7 @@ impl Objects<'_> {
         self.at_tcp_proxy(
             "MERGE",
             listener::tcp_proxy(json!({
-                "max_early_data_bytes": 0,
+                "max_early_data_bytes": EARLY_DATA,
                 "max_connect_attempts": ENDPOINT_ATTEMPTS,
             })),
         )
