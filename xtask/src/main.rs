@@ -61,13 +61,18 @@ enum Command {
     },
     /// Run the benches.
     ///
-    /// Arguments are passed to `cargo bench`. `--short` alone runs the filter's benches briefly in a
-    /// debug build, to check their answers. Four words are special: `cargo xtask bench envoy`
-    /// compares what fedgate and its alternatives cost a gateway; `cargo xtask bench controller`
-    /// measures one controller with 2,000 peers, or briefly with 200 and in a debug build if
-    /// `--short` follows; `cargo xtask bench kubernetes` measures the controller on a real API
-    /// server, and `cargo xtask bench istio` measures what imports cost istiod and a sidecar.
-    Bench(More),
+    /// Without one of the commands below, this runs the criterion benches, and arguments are passed
+    /// to `cargo bench`. `--short` alone runs the filter's benches briefly in a debug build, to check
+    /// their answers.
+    #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+    Bench {
+        /// A measurement on real programs.
+        #[command(subcommand)]
+        measurement: Option<Measurement>,
+        /// Arguments for `cargo bench`, or `--short`.
+        #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
+        more: Vec<String>,
+    },
     /// Run the fuzz targets briefly, each for two seconds.
     ///
     /// Arguments are the seconds for each target, and the names of targets:
@@ -190,6 +195,30 @@ enum Part {
     Istio,
 }
 
+/// A measurement on real programs. The figures need a machine that does nothing else.
+#[derive(Subcommand)]
+enum Measurement {
+    /// Compare what fedgate and its alternatives cost a gateway, on real Envoys.
+    ///
+    /// `cargo xtask bench envoy --help` lists the arguments.
+    #[command(disable_help_flag = true)]
+    Envoy(More),
+    /// Measure one controller with 2,000 peers. Takes some ten minutes.
+    Controller {
+        /// Measure briefly, with 200 peers and in a debug build: only the outcome counts.
+        #[arg(long)]
+        short: bool,
+    },
+    /// Measure the controller on a real API server.
+    ///
+    /// Arguments select tests by name (`e2e/tests/load`).
+    Kubernetes(More),
+    /// Measure what imports cost istiod and a sidecar.
+    ///
+    /// Arguments select tests by name (`e2e/tests/istio/cost.rs`).
+    Istio(More),
+}
+
 #[derive(clap::Args)]
 struct More {
     /// Arguments that are passed on.
@@ -229,16 +258,10 @@ fn carry_out(command: Command) -> Result<()> {
         Command::E2e { part: Some(Part::Envoy), more, .. } => tests::on_envoy(&more),
         Command::E2e { part: Some(Part::Kubernetes), more, .. } => tests::on_kubernetes(&more),
         Command::E2e { part: Some(Part::Istio), more, .. } => tests::on_istio(&more),
-        Command::Bench(More { more }) => match more.split_first() {
-            Some((first, [short])) if first == "controller" && short == "--short" => {
-                tests::many_peers_in_short()
-            }
-            Some((first, rest)) if first == "controller" => tests::many_peers(rest),
-            Some((first, rest)) if first == "kubernetes" => tests::load(rest),
-            Some((first, rest)) if first == "istio" => tests::cost_on_istio(rest),
-            Some((first, rest)) if first == "envoy" => bench::on_envoy(rest),
-            Some((first, [])) if first == "--short" => bench::hot_path_in_short(),
-            _ => bench::hot_path(&more),
+        Command::Bench { measurement: Some(measurement), .. } => measure(&measurement),
+        Command::Bench { more, .. } => match more.as_slice() {
+            [short] if short == "--short" => bench::hot_path_in_short(),
+            more => bench::hot_path(more),
         },
         Command::Fuzz(More { more }) => fuzz::briefly(&more),
         Command::Wasm => shown(wasm::build()?),
@@ -268,6 +291,16 @@ fn carry_out(command: Command) -> Result<()> {
     }
 }
 
+fn measure(measurement: &Measurement) -> Result<()> {
+    match measurement {
+        Measurement::Envoy(More { more }) => bench::on_envoy(more),
+        Measurement::Controller { short: true } => tests::many_peers_in_short(),
+        Measurement::Controller { short: false } => tests::many_peers(),
+        Measurement::Kubernetes(More { more }) => tests::load(more),
+        Measurement::Istio(More { more }) => tests::cost_on_istio(more),
+    }
+}
+
 fn shown(path: std::path::PathBuf) -> Result<()> {
     println!("{}", path.display());
     Ok(())
@@ -276,12 +309,50 @@ fn shown(path: std::path::PathBuf) -> Result<()> {
 // Not named `tests`: the library has a module of that name, with commands.
 #[cfg(test)]
 mod command_line {
-    use super::Cli;
-    use clap::CommandFactory;
+    use super::{Cli, Command, Measurement};
+    use clap::error::ErrorKind;
+    use clap::{CommandFactory, Parser};
+
+    fn parsed(line: &str) -> Result<Command, ErrorKind> {
+        let words = line.split(' ');
+        Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.kind())
+    }
 
     /// clap's own check, which otherwise runs only when a wrongly defined command is used.
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// A measurement takes minutes, so a question about it must not start it.
+    #[test]
+    fn help_for_a_measurement_does_not_start_it() {
+        for which in ["", " controller", " kubernetes", " istio"] {
+            let error = parsed(&format!("xtask bench{which} --help")).err();
+            assert_eq!(error, Some(ErrorKind::DisplayHelp), "{which}");
+        }
+        // This program has arguments of its own, and explains them.
+        let command = parsed("xtask bench envoy --help");
+        let Ok(Command::Bench { measurement: Some(Measurement::Envoy(passed_on)), .. }) = command
+        else {
+            panic!("not passed on");
+        };
+        assert_eq!(passed_on.more, ["--help"]);
+    }
+
+    #[test]
+    fn all_other_arguments_are_those_of_cargo_bench() {
+        for (line, expected) in [
+            ("xtask bench --short", vec!["--short"]),
+            ("xtask bench --bench decision", vec!["--bench", "decision"]),
+            ("xtask bench -- -- --save-baseline base", vec!["--", "--save-baseline", "base"]),
+        ] {
+            let command = parsed(line);
+            let Ok(Command::Bench { measurement: None, more }) = command else {
+                panic!("{line}");
+            };
+            assert_eq!(more, expected, "{line}");
+        }
+        assert_eq!(parsed("xtask bench controller --slow").err(), Some(ErrorKind::UnknownArgument));
     }
 }

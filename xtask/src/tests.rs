@@ -204,12 +204,12 @@ pub fn load(more: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// When something cannot be built or started, or a limit is exceeded.
-pub fn many_peers(more: &[String]) -> Result<()> {
+pub fn many_peers() -> Result<()> {
     step("building the controller and the measurement");
     fedgate::build_optimized()?;
     let mut command = measurement_of_peers()?;
     step("running the measurement; this takes some ten minutes");
-    run(command.env(fedgate::OPTIMIZED, "1").args(more))
+    run(command.env(fedgate::OPTIMIZED, "1"))
 }
 
 /// The same in a short form, with fewer peers and in a debug build, which the tests have made
