@@ -142,18 +142,15 @@ pub(crate) fn service(name: &str) -> ServiceObject {
     ServiceObject {
         namespace: "shop".to_owned(),
         name: name.to_owned(),
-        source: None,
-        service_type: None,
         labels: [(PUBLIC_SERVICE_LABEL, ""), ("app", name)]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
-        annotations: BTreeMap::new(),
-        selector: BTreeMap::new(),
         ports: vec![ServicePortSpec {
             name: Some("http".to_owned()),
             port: 80,
             protocol: TransportProtocol::Tcp,
         }],
+        ..ServiceObject::default()
     }
 }
 

@@ -72,6 +72,7 @@ fn gateway(exports: &[(&str, &[&str])], bundles: &BTreeMap<TrustDomain, TrustBun
 
 fn import(name: &str, gateways: &[&str], server: ServerIdentity) -> Import {
     let gateway = |host: &&str| Gateway {
+        locality: None,
         announced: GatewayAddress {
             address: GatewayHost::parse(host).unwrap(),
             port: ServicePort::new(15_443).unwrap(),

@@ -209,6 +209,7 @@ mod tests {
             accepted_document: None,
             trust: TrustPolicy::default(),
             at_expiry: None,
+            advertise: None,
         };
         let now = TestClock::new().now();
         let document =

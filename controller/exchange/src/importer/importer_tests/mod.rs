@@ -124,6 +124,7 @@ impl Scene {
             accepted_document: None,
             trust: TrustPolicy::default(),
             at_expiry: None,
+            advertise: None,
         }
     }
 
