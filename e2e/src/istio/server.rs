@@ -12,18 +12,36 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// here it listens on the port directly (`captureMode: NONE`).
 const PORT: u16 = 8080;
 
-/// A Pod with a sidecar, and an HTTP server that only the sidecar can reach.
-pub struct Server {
+/// A Pod with a sidecar, and a server that only the sidecar can reach.
+pub struct Server<B = Backend> {
     agent: Agent,
-    backend: Backend,
+    backend: B,
 }
 
 impl Server {
-    /// Starts the Pod `shop/NAME` with the label `app: NAME` and the service account NAME.
+    /// Starts the Pod `shop/NAME` with the label `app: NAME` and the service account NAME, and an
+    /// HTTP server in it.
     ///
     /// # Errors
     /// When its sidecar does not become ready.
     pub async fn start(mesh: &Mesh, name: &str) -> Result<Self> {
+        let cluster = mesh.cluster.name().to_owned();
+        Self::start_with(mesh, name, "HTTP", |socket| Backend::http_on(socket, name, &cluster))
+            .await
+    }
+}
+
+impl<B> Server<B> {
+    /// The same with another server, which gets its socket.
+    ///
+    /// # Errors
+    /// When the server does not start, or the sidecar does not become ready.
+    pub async fn start_with(
+        mesh: &Mesh,
+        name: &str,
+        protocol: &str,
+        server: impl FnOnce(tokio::net::TcpListener) -> Result<B>,
+    ) -> Result<Self> {
         let identity = Identity {
             namespace: SHOP.into(),
             name: name.into(),
@@ -37,16 +55,13 @@ impl Server {
             .inside(async || Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?))
             .await?;
         socket.set_nonblocking(true)?;
-        let backend = Backend::http_on(
-            tokio::net::TcpListener::from_std(socket)?,
-            name,
-            mesh.cluster.name(),
-        )?;
+        let port = socket.local_addr()?.port();
+        let backend = server(tokio::net::TcpListener::from_std(socket)?)?;
         let ingress = json!({
-            "port": { "number": PORT, "protocol": "HTTP", "name": "http" },
+            "port": { "number": PORT, "protocol": protocol, "name": protocol.to_lowercase() },
             "bind": pod.address().to_string(),
             "captureMode": "NONE",
-            "defaultEndpoint": format!("127.0.0.1:{}", backend.address().port()),
+            "defaultEndpoint": format!("127.0.0.1:{port}"),
         });
         let selector = json!({ "labels": { "app": name } });
         let spec = json!({ "workloadSelector": selector, "ingress": [ingress], "egress": [{ "hosts": ["~/*"] }] });
@@ -67,8 +82,8 @@ impl Server {
         &self.agent
     }
 
-    /// The HTTP server.
-    pub fn backend(&self) -> &Backend {
+    /// The server.
+    pub fn backend(&self) -> &B {
         &self.backend
     }
 }

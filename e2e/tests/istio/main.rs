@@ -16,6 +16,7 @@ mod load;
 mod monitoring;
 mod outages;
 mod passthrough;
+mod pods;
 mod refusals;
 mod revocation;
 mod rotation;
