@@ -14,6 +14,7 @@ mod loaded;
 mod malformed;
 mod moves;
 mod network;
+mod pods;
 mod privilege;
 mod recovery;
 mod removal;
