@@ -19,6 +19,7 @@
 //! | `json`, `pem_text`, `strict` | parsers for untrusted JSON, PEM and certificates |
 //! | `finding` | what an operator should see |
 //! | [`grant`] | who may reach an export |
+//! | [`proxy_header`] | what a load balancer says of a connection |
 //! | [`own`] | the addresses that this cluster itself listens on |
 //! | [`mod@federate`] | the function that combines all of the above |
 #![cfg_attr(
@@ -40,6 +41,7 @@ pub mod knowledge;
 pub mod object;
 pub mod own;
 mod pem_text;
+pub mod proxy_header;
 pub mod signature;
 pub mod spelling;
 mod strict;

@@ -58,3 +58,24 @@ pub fn prefer(data: &[u8]) {
     assert_eq!(header::wait([data, b"wait=7"]), Some(time));
     assert!(data.to_ascii_lowercase().windows(4).any(|part| part == b"wait"));
 }
+
+/// Header of the PROXY protocol: what is accepted is as long as its own fields say.
+pub fn proxy_header(data: &[u8]) {
+    use fedgate_federation::proxy_header::{
+        FIXED, LONGEST_LINE, START, Version, source, variable_part, version,
+    };
+    let Ok(_) = source(data) else { return };
+    let start = data.get(..START).expect("a header has a start");
+    match version(start) {
+        Ok(Version::One) => {
+            assert!(data.len() <= LONGEST_LINE && data.ends_with(b"\r\n"));
+            assert_eq!(data.iter().filter(|byte| **byte == b'\n').count(), 1);
+        }
+        // A longer one is accepted here, and not read from a connection.
+        Ok(Version::Two) => {
+            let rest = variable_part(&data[..FIXED]);
+            assert!(rest.is_err() || rest == Ok(data.len() - FIXED));
+        }
+        Err(_) => panic!("a header of no version"),
+    }
+}

@@ -10,7 +10,9 @@ mod peer;
 mod seeds;
 mod table;
 
-pub use header::{authorization, date, entity_tag, if_none_match, prefer, quoted};
+pub use header::{
+    authorization, date, entity_tag, if_none_match, prefer, proxy_header, quoted,
+};
 pub use mutate::mutate;
 pub use names::{sni, spiffe_id};
 pub use peer::{certificate, private_document, public_document, signature, spiffe_bundle, token};
@@ -21,7 +23,7 @@ pub use table::{configuration, decision, sealed_table, table};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     ("table", table),
     ("sealed_table", sealed_table),
     ("decision", decision),
@@ -40,4 +42,5 @@ pub const TARGETS: [Target; 18] = [
     ("date", date),
     ("quoted", quoted),
     ("signature", signature),
+    ("proxy_header", proxy_header),
 ];

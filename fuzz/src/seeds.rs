@@ -37,6 +37,13 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "prefer" => text(&["wait=50", "respond-async, wait=\"10\";x=1 , handling=lenient"]),
         "entity_tag" => text(&["\"44136fa3\"", "W/\"1\""]),
         "date" => text(&["Thu, 01 Jan 2026 00:00:00 GMT", "Thursday, 01-Jan-26 00:00:00 GMT"]),
+        "proxy_header" => vec![
+            b"PROXY TCP4 192.0.2.7 10.0.0.1 40000 443\r\n".to_vec(),
+            b"PROXY TCP6 2001:db8::7 ::1 40000 443\r\n".to_vec(),
+            b"PROXY UNKNOWN\r\n".to_vec(),
+            fedgate_federation::proxy_header::LOCAL.to_vec(),
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x0a\0\0\x01\x9c\x40\x01\xbb".to_vec(),
+        ],
         "quoted" => text(&[
             "120",
             "Thu, 01 Jan 2026 00:00:00 GMT",

@@ -9,8 +9,11 @@ use fedgate_core::ServiceName;
 use serde_json::{Value, json};
 
 /// What the gateway knows of a connection: the filter's decision, the client, and how it ended.
-pub fn gateway_log(log: &AccessLog) -> Value {
-    let format = json!({
+///
+/// Behind a load balancer that sends the PROXY protocol, `client` is the client's own address, and
+/// `balancer` is the address that the connection came from.
+pub fn gateway_log(log: &AccessLog, proxy_protocol: bool) -> Value {
+    let mut format = json!({
         "time": "%START_TIME%",
         "connection": "%CONNECTION_ID%",
         "outcome": decided("outcome"),
@@ -32,6 +35,9 @@ pub fn gateway_log(log: &AccessLog) -> Value {
         "bytes_sent": "%BYTES_SENT%",
         "duration_ms": "%DURATION%",
     });
+    if proxy_protocol {
+        format["balancer"] = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%".into();
+    }
     access_log(log, format)
 }
 

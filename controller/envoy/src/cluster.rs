@@ -1,6 +1,6 @@
 //! Clusters: the gateway's for the exports' endpoints, the egress's for the peers' gateways.
 
-use super::connections::{BUFFER, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
+use super::connections::{BUFFER, Quiet};
 use super::egress::PeerCluster;
 use super::resource::{address, metric_name, typed};
 use super::{FilePath, health, trust};
@@ -25,15 +25,20 @@ const NO_LIMIT: u32 = u32::MAX;
 const MOST_UNFINISHED: u32 = 1024;
 
 pub(super) fn black_hole() -> Value {
-    cluster(BLACK_HOLE, "STATIC", Vec::new())
+    cluster(BLACK_HOLE, "STATIC", &[])
 }
 
 /// The cluster of an export. Its endpoints are local and get the decrypted bytes.
-pub(super) fn export(service: &ServiceName, endpoints: &BTreeSet<SocketAddr>) -> Value {
+pub(super) fn export(
+    service: &ServiceName,
+    endpoints: &BTreeSet<SocketAddr>,
+    quiet: Quiet,
+) -> Value {
     let mut cluster =
-        cluster(&service.cluster(), "STATIC", endpoints.iter().copied().map(address).collect());
+        cluster(&service.cluster(), "STATIC", &[endpoints.iter().copied().map(address).collect()]);
     // Endpoints are near, and two seconds are enough to make up for one lost packet.
     cluster["connect_timeout"] = "2s".into();
+    cluster["upstream_connection_options"] = quiet.upstream();
     rotate(&mut cluster);
     cluster
 }
@@ -55,33 +60,40 @@ fn rotate(cluster: &mut Value) {
 
 /// The cluster of the health name: this Envoy's own listener.
 pub(super) fn health(service: &ServiceName, socket: &str) -> Value {
-    cluster(&service.cluster(), "STATIC", vec![health::address(socket)])
+    cluster(&service.cluster(), "STATIC", &[vec![health::address(socket)]])
 }
 
 /// A cluster with a peer's gateways. All imports that need the same TLS settings share it.
 pub(super) fn peer(peer: &PeerCluster, identity: &FilePath) -> Value {
-    let addresses = peer.addresses.iter().copied().map(address).collect();
-    let mut cluster = cluster(&peer.name, "STATIC", addresses);
+    let group = |group: &BTreeSet<SocketAddr>| group.iter().copied().map(address).collect();
+    let groups: Vec<Vec<_>> = peer.addresses.iter().map(group).collect();
+    let mut cluster = cluster(&peer.name, "STATIC", &groups);
     cluster["circuit_breakers"]["thresholds"][0]["max_pending_requests"] = MOST_UNFINISHED.into();
+    cluster["upstream_connection_options"] = peer.quiet.upstream();
     cluster["transport_socket"] = trust::upstream_tls(identity, &peer.bundle, &peer.server);
     rotate(&mut cluster);
     cluster
 }
 
-fn cluster(name: &str, discovery: &str, addresses: Vec<Value>) -> Value {
-    let endpoint = |address: Value| json!({ "endpoint": { "address": address } });
-    let endpoints: Vec<_> = addresses.into_iter().map(endpoint).collect();
+/// A cluster whose endpoints are in groups; each group takes over if those before it are out of
+/// rotation.
+fn cluster(name: &str, discovery: &str, groups: &[Vec<Value>]) -> Value {
+    let endpoint = |address: &Value| json!({ "endpoint": { "address": address } });
+    let group = |(priority, group): (usize, &Vec<Value>)| {
+        let endpoints: Vec<_> = group.iter().map(endpoint).collect();
+        match priority {
+            0 => json!({ "lb_endpoints": endpoints }),
+            _ => json!({ "priority": priority, "lb_endpoints": endpoints }),
+        }
+    };
+    let groups = groups.iter().filter(|group| !group.is_empty()).enumerate();
+    let endpoints: Vec<_> = groups.map(group).collect();
     let mut cluster = json!({
         "name": name,
         "alt_stat_name": metric_name(name),
         "type": discovery,
         "connect_timeout": "5s",
         "per_connection_buffer_limit_bytes": BUFFER,
-        "upstream_connection_options": { "tcp_keepalive": {
-            "keepalive_time": KEEPALIVE_IDLE,
-            "keepalive_interval": KEEPALIVE_INTERVAL,
-            "keepalive_probes": KEEPALIVE_PROBES,
-        } },
         "circuit_breakers": { "thresholds": [{
             "max_connections": NO_LIMIT,
             "max_pending_requests": NO_LIMIT,
@@ -90,8 +102,7 @@ fn cluster(name: &str, discovery: &str, addresses: Vec<Value>) -> Value {
         }] },
     });
     if !endpoints.is_empty() {
-        cluster["load_assignment"] =
-            json!({ "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] });
+        cluster["load_assignment"] = json!({ "cluster_name": name, "endpoints": endpoints });
     }
     typed("config.cluster.v3.Cluster", cluster)
 }

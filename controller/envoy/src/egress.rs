@@ -3,12 +3,15 @@
 use super::bootstrap::bootstrap;
 use super::file::Step;
 use super::text::{self, Texts};
-use super::{AccessLog, EgressInputs, File, FilePath, cluster, health, limits, listener, trust};
+use super::{
+    AccessLog, EgressInputs, File, FilePath, Quiet, cluster, health, limits, listener, localities,
+    trust,
+};
 use fedgate_core::ServiceName;
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::federate::{Import, ServerIdentity};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -27,11 +30,12 @@ pub(super) fn files(
     inputs: &EgressInputs<'_>,
 ) -> Vec<File> {
     let outlets: Vec<_> = outlets(inputs).collect();
-    let clusters = texts
-        .clusters
-        .of(ways(&outlets).into_iter(), |cluster| cluster::peer(cluster, &folder.join(IDENTITY)));
+    let clusters = texts.clusters.of(ways(inputs, &outlets).into_iter(), |cluster| {
+        cluster::peer(cluster, &folder.join(IDENTITY))
+    });
     let listeners = texts.listeners.of(listeners(inputs, &outlets), |listener| {
-        listener::import(&listener.service, &listener.way, listener.listen, inputs.access_log)
+        let more = (inputs.access_log, listener.quiet);
+        listener::import(&listener.service, &listener.way, listener.listen, more)
     });
     let health = text::resource(&health::typed_listener(&socket(folder)));
     let listeners: Vec<_> = std::iter::once(health).chain(listeners).collect();
@@ -55,7 +59,9 @@ struct Outlet<'a> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct PeerCluster {
     pub(super) name: String,
-    pub(super) addresses: Vec<SocketAddr>,
+    /// Each group takes over if those before it are not reachable.
+    pub(super) addresses: Vec<BTreeSet<SocketAddr>>,
+    pub(super) quiet: Quiet,
     pub(super) bundle: TrustBundle,
     pub(super) server: Arc<ServerIdentity>,
 }
@@ -67,6 +73,7 @@ struct Listener {
     way: String,
     listen: SocketAddr,
     access_log: AccessLog,
+    quiet: Quiet,
 }
 
 /// By name. Envoy refuses a trust domain without roots, so an import without a bundle gets no
@@ -82,11 +89,12 @@ fn outlets<'a>(inputs: &EgressInputs<'a>) -> impl Iterator<Item = Outlet<'a>> {
 
 /// One cluster for each peer and way. Gateways, roots and expected identities are the same for all
 /// of a peer's imports whose TLS ends at its gateway, and the same for all others.
-fn ways(outlets: &[Outlet<'_>]) -> Vec<PeerCluster> {
+fn ways(inputs: &EgressInputs<'_>, outlets: &[Outlet<'_>]) -> Vec<PeerCluster> {
     let ways: BTreeMap<_, _> = outlets.iter().map(|outlet| (way(outlet.import), outlet)).collect();
     let cluster = |(name, outlet): (String, &Outlet<'_>)| PeerCluster {
         name,
-        addresses: outlet.import.addresses().collect(),
+        addresses: localities::groups(outlet.import, inputs.locality),
+        quiet: inputs.quiet,
         bundle: outlet.bundle.clone(),
         server: Arc::clone(&outlet.import.server),
     };
@@ -99,6 +107,7 @@ fn listeners(inputs: &EgressInputs<'_>, outlets: &[Outlet<'_>]) -> impl Iterator
         way: way(outlet.import),
         listen: SocketAddr::new(inputs.listen, outlet.port),
         access_log: inputs.access_log.clone(),
+        quiet: inputs.quiet,
     })
 }
 

@@ -4,7 +4,9 @@ use super::bootstrap::bootstrap;
 use super::file::Step;
 use super::resource::discovery;
 use super::text::{self, Texts};
-use super::{File, FilePath, GatewayInputs, cluster, filter, health, limits, listener, trust};
+use super::{
+    File, FilePath, GatewayInputs, Quiet, cluster, filter, health, limits, listener, trust,
+};
 use fedgate_core::ServiceName;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ pub(super) struct ExportCluster {
     service: ServiceName,
     /// `None` for the health name.
     endpoints: Option<BTreeSet<SocketAddr>>,
+    quiet: Quiet,
 }
 
 pub(super) fn files(
@@ -41,10 +44,11 @@ pub(super) fn files(
     let exports = inputs.exports.iter().map(|(service, endpoints)| ExportCluster {
         service: service.clone(),
         endpoints: (inputs.health != Some(service)).then(|| endpoints.clone()),
+        quiet: inputs.quiet,
     });
     let exports = texts.of(exports, |export| match &export.endpoints {
         None => cluster::health(&export.service, &socket),
-        Some(endpoints) => cluster::export(&export.service, endpoints),
+        Some(endpoints) => cluster::export(&export.service, endpoints, export.quiet),
     });
     let black_hole = text::resource(&cluster::black_hole());
     let clusters: Vec<_> = std::iter::once(black_hole).chain(exports).collect();

@@ -1,8 +1,9 @@
 //! What the files are made from.
 
-use super::{FilePath, FilterModule, Identity};
+use super::{FilePath, FilterModule, Identity, Quiet};
 use fedgate_core::{Options, ServiceName, Table, TrustDomain};
 use fedgate_federation::bundle::{Root, TrustBundle};
+use fedgate_federation::document::Locality;
 use fedgate_federation::federate::Imports;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +42,8 @@ pub struct GatewayInputs<'a> {
     pub trust_domain: &'a TrustDomain,
     /// The address that peers connect to.
     pub listen: SocketAddr,
+    /// Whether a load balancer in front of it sends the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Envoy's admin address. Its clients can stop Envoy, so it belongs on loopback. Port 0 picks a
     /// free one.
     pub admin: SocketAddr,
@@ -65,6 +68,8 @@ pub struct GatewayInputs<'a> {
     pub access_log: &'a AccessLog,
     /// How many connections it accepts.
     pub connections: Connections,
+    /// How silent connections are kept.
+    pub quiet: Quiet,
 }
 
 /// What the egress's files are made from.
@@ -79,6 +84,8 @@ pub struct EgressInputs<'a> {
     pub admin: SocketAddr,
     /// The certificate and key for peers' gateways.
     pub identity: &'a Identity,
+    /// Where this cluster is, so that the nearest gateways of its peers are tried first.
+    pub locality: Option<&'a Locality>,
     /// The imports. Those without a port, or without a bundle for their trust domain, are left out.
     pub imports: &'a Imports,
     /// The local port of each import: see [`allocate`](super::allocate).
@@ -89,4 +96,6 @@ pub struct EgressInputs<'a> {
     pub access_log: &'a AccessLog,
     /// How many connections it accepts.
     pub connections: Connections,
+    /// How silent connections are kept.
+    pub quiet: Quiet,
 }

@@ -66,8 +66,10 @@ mod identity;
 mod inputs;
 mod limits;
 pub mod listener;
+mod localities;
 pub mod plugin;
 mod ports;
+pub mod proxy_protocol;
 pub mod resource;
 mod stats;
 mod text;
@@ -75,6 +77,7 @@ pub mod trust;
 mod write;
 
 pub use addresses::{AddressRange, HostAddresses, allocate_addresses};
+pub use connections::Quiet;
 pub use descriptors::Descriptors;
 pub use file::{File, FilePath, PathError};
 pub use filter::{FilterKind, FilterModule};

@@ -1,11 +1,9 @@
 //! Listeners: one for the gateway, and one for each import of the egress.
 
 use super::access_log::{egress_log, gateway_log};
-use super::connections::{
-    BUFFER, EARLY_DATA, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
-};
+use super::connections::{BUFFER, EARLY_DATA, Quiet};
 use super::resource::{address, extension, metric_name, source, typed};
-use super::{AccessLog, FilePath, GatewayInputs, cluster, filter, trust};
+use super::{AccessLog, FilePath, GatewayInputs, cluster, filter, proxy_protocol, trust};
 use fedgate_core::ServiceName;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -46,7 +44,12 @@ pub(super) fn federation(
     bundles: &FilePath,
     table: &FilePath,
 ) -> Value {
-    let inspector = "extensions.filters.listener.tls_inspector.v3.TlsInspector";
+    let inspector = extension(
+        "envoy.filters.listener.tls_inspector",
+        "extensions.filters.listener.tls_inspector.v3.TlsInspector",
+        json!({}),
+    );
+    let balancer = inputs.proxy_protocol.then(proxy_protocol::listener_filter);
     let filter = [
         filter::placeholder(inputs.module.kind(), source(table)),
         tcp_proxy(json!({
@@ -54,6 +57,7 @@ pub(super) fn federation(
             "cluster": cluster::BLACK_HOLE,
             "max_early_data_bytes": EARLY_DATA,
             "max_connect_attempts": ENDPOINT_ATTEMPTS,
+            "idle_timeout": inputs.quiet.idle_timeout_text(),
         })),
     ];
     let recorded = inputs.module.kind().needs_recorded_identity().then(peer_uri_sans);
@@ -62,11 +66,13 @@ pub(super) fn federation(
         "name": "federation",
         "stat_prefix": "federation",
         "address": address(inputs.listen),
-        "access_log": [gateway_log(inputs.access_log)],
+        "access_log": [gateway_log(inputs.access_log, inputs.proxy_protocol)],
         "listener_filters_timeout": FIRST_MESSAGE,
         "per_connection_buffer_limit_bytes": BUFFER,
-        "socket_options": socket_options(),
-        "listener_filters": [extension("envoy.filters.listener.tls_inspector", inspector, json!({}))],
+        "socket_options": std::iter::once(unread_timeout())
+            .chain(inputs.quiet.downstream())
+            .collect::<Vec<_>>(),
+        "listener_filters": balancer.into_iter().chain([inspector]).collect::<Vec<_>>(),
         "filter_chains": [{
             "name": "federation",
             "transport_socket_connect_timeout": HANDSHAKE,
@@ -125,20 +131,6 @@ fn on_new_connection(state: Value) -> Value {
     )
 }
 
-/// The options with Linux's names and numbers. Accepted connections inherit them.
-fn socket_options() -> Value {
-    const SOL_SOCKET: u32 = 1;
-    const IPPROTO_TCP: u32 = 6;
-    let option = |level: u32, name: u32, value: u32, description: &str| json!({ "level": level, "name": name, "int_value": value, "description": description });
-    json!([
-        unread_timeout(),
-        option(SOL_SOCKET, 9, 1, "SO_KEEPALIVE"),
-        option(IPPROTO_TCP, 4, KEEPALIVE_IDLE, "TCP_KEEPIDLE"),
-        option(IPPROTO_TCP, 5, KEEPALIVE_INTERVAL, "TCP_KEEPINTVL"),
-        option(IPPROTO_TCP, 6, KEEPALIVE_PROBES, "TCP_KEEPCNT"),
-    ])
-}
-
 /// Lets `[::]` accept IPv4 as well.
 fn accept_both_families(listener: &mut Value, listen: SocketAddr) {
     if listen.is_ipv6() && listen.ip().is_unspecified() {
@@ -156,7 +148,7 @@ pub(super) fn import(
     service: &ServiceName,
     way: &str,
     listen: SocketAddr,
-    access_log: &AccessLog,
+    (access_log, quiet): (&AccessLog, Quiet),
 ) -> Value {
     let listener = json!({
         "name": service.to_string(),
@@ -169,6 +161,7 @@ pub(super) fn import(
             "stat_prefix": metric_name(&service.cluster()),
             "cluster": way,
             "max_connect_attempts": CONNECT_ATTEMPTS,
+            "idle_timeout": quiet.idle_timeout_text(),
         }))] }],
     });
     typed(LISTENER, listener)

@@ -79,6 +79,8 @@ pub struct MetadataEndpoint {
     pub listen: SocketAddr,
     /// The path of the documents.
     pub path: MetadataPath,
+    /// Whether a load balancer in front of it sends the PROXY protocol.
+    pub proxy_protocol: bool,
     /// HTTP or HTTPS.
     pub transport: MetadataTransport,
 }

@@ -17,6 +17,7 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         listen: gateway,
         advertise,
         advertise_to,
+        proxy_protocol: _,
         admin: gateway_admin,
         filter: _,
         filter_module: _,
@@ -24,8 +25,10 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         open_files: _,
         health_name: _,
     } = &settings.gateway;
-    let Egress { listen: egress, ports, admin: egress_admin, open_files: _ } = &settings.egress;
-    let MetadataEndpoint { listen: metadata, path: _, transport: _ } = &settings.metadata;
+    let Egress { listen: egress, ports, admin: egress_admin, locality: _, open_files: _ } =
+        &settings.egress;
+    let MetadataEndpoint { listen: metadata, path: _, proxy_protocol: _, transport: _ } =
+        &settings.metadata;
     let Admin { listen: admin } = &settings.admin;
     let listeners = vec![
         OwnListener {

@@ -220,9 +220,11 @@ async fn serve(
     };
     let mut servers = Tasks::default();
     // The transport became `tls`.
-    let MetadataEndpoint { listen: address, path, transport: _ } = settings.metadata.clone();
+    let MetadataEndpoint { listen: address, path, proxy_protocol, transport: _ } =
+        settings.metadata.clone();
     let listener = listen("metadata.listen", address).await?;
-    let exporter = ExporterSettings::new(path, tls, metrics.exporter.clone(), site.keyring());
+    let exporter = ExporterSettings::new(path, tls, metrics.exporter.clone(), site.keyring())
+        .behind_balancer(proxy_protocol);
     let serve = exporter::serve(listener, exporter, site.published(), stop_signal(stopped));
     servers.spawn("the metadata endpoint", serve);
     let listener = listen("admin.listen", settings.admin.listen).await?;

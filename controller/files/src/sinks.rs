@@ -46,6 +46,7 @@ impl Deployment {
         self.files.gateway(&GatewayInputs {
             trust_domain: &settings.trust_domain,
             listen: settings.gateway.listen,
+            proxy_protocol: settings.gateway.proxy_protocol,
             admin: settings.gateway.admin,
             identity: &self.identity,
             local_roots: &local.roots,
@@ -57,6 +58,7 @@ impl Deployment {
             module: &self.module,
             access_log: &self.access_log,
             connections: capacity.gateway.connections_for_now(),
+            quiet: settings.connections,
         })
     }
 
@@ -78,6 +80,8 @@ impl Deployment {
             bundles: &federation.bundles,
             access_log: &AccessLog::Stdout,
             connections: capacity.egress.connections_for_now(),
+            quiet: settings.connections,
+            locality: settings.egress.locality.as_ref(),
         })
     }
 }

@@ -129,7 +129,8 @@ async fn serve_metadata(
     servers: &mut Tasks,
 ) -> Result<watch::Receiver<Credentials>> {
     let (sender, endpoint) = watch::channel(Credentials::default());
-    let MetadataEndpoint { listen: address, path, transport } = settings.metadata_endpoint();
+    let MetadataEndpoint { listen: address, path, proxy_protocol, transport } =
+        settings.metadata_endpoint();
     let tls = MetadataTls::read(&transport)?;
     let served = tls.as_ref().map(|tls| Arc::clone(&tls.tls));
     if let Some((tls, folder)) = tls.zip(settings.metadata.tls.clone()) {
@@ -138,7 +139,8 @@ async fn serve_metadata(
         servers.spawn("the watch of the metadata certificate", follow);
     }
     let listener = listen("--metadata-listen", address).await?;
-    let exporter = ExporterSettings::new(path, served, metrics.exporter.clone(), keyring);
+    let exporter = ExporterSettings::new(path, served, metrics.exporter.clone(), keyring)
+        .behind_balancer(proxy_protocol);
     servers.spawn(
         "the metadata endpoint",
         exporter::serve(listener, exporter, published, stop_signal(stopped)),

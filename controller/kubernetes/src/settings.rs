@@ -3,7 +3,7 @@
 
 mod networks;
 
-pub use networks::AdvertisedTo;
+pub use networks::{AdvertisedTo, ConnectionSettings};
 
 use clap::{Args, ValueEnum};
 use fedgate_core::TrustDomain;
@@ -45,6 +45,9 @@ pub struct ControllerSettings {
     /// What peers fetch
     #[command(flatten)]
     pub metadata: MetadataSettings,
+    /// What becomes of silent connections
+    #[command(flatten)]
+    pub connections: ConnectionSettings,
     /// How peers are asked
     #[command(flatten)]
     pub peers: PeerSettings,
@@ -165,6 +168,16 @@ pub struct GatewaySettings {
     /// The addresses that single peers should connect to instead
     #[arg(long, env = "FEDGATE_ADVERTISE_TO", value_name = "PEER=HOST:PORT", value_delimiter = ',', value_parser = AdvertisedTo::parse)]
     pub advertise_to: Vec<AdvertisedTo>,
+    /// Whether a load balancer in front of the gateway sends the PROXY protocol
+    #[arg(
+        id = "gateway-proxy-protocol",
+        long = "gateway-proxy-protocol",
+        env = "FEDGATE_GATEWAY_PROXY_PROTOCOL",
+        value_name = "BOOL",
+        default_value_t = false,
+        action = clap::ArgAction::Set
+    )]
+    pub proxy_protocol: bool,
     /// The proxy-wasm filter for the ConfigMap fedgate-filter, from which the gateway loads it
     /// [default: fedgate_filter.wasm beside this program]
     #[arg(long, env = "FEDGATE_FILTER_FILE", value_name = "FILE")]
@@ -278,6 +291,16 @@ pub struct MetadataSettings {
     /// Serve HTTP without TLS, behind an ingress that terminates it
     #[arg(long = "metadata-plain", env = "FEDGATE_METADATA_PLAIN", conflicts_with = "tls")]
     pub plain: bool,
+    /// Whether a load balancer in front of the metadata endpoint sends the PROXY protocol
+    #[arg(
+        id = "metadata-proxy-protocol",
+        long = "metadata-proxy-protocol",
+        env = "FEDGATE_METADATA_PROXY_PROTOCOL",
+        value_name = "BOOL",
+        default_value_t = false,
+        action = clap::ArgAction::Set
+    )]
+    pub proxy_protocol: bool,
     /// The ConfigMap with this cluster's roots (key root-cert.pem), which istiod writes into every
     /// namespace
     #[arg(
@@ -443,7 +466,7 @@ impl ControllerSettings {
 
     /// The endpoint that the exporter serves.
     pub fn metadata_endpoint(&self) -> MetadataEndpoint {
-        let MetadataSettings { listen, path, tls, plain: _, roots_configmap: _ } =
+        let MetadataSettings { listen, path, tls, plain: _, proxy_protocol, roots_configmap: _ } =
             self.metadata.clone();
         let transport = match tls {
             None => MetadataTransport::Plain,
@@ -452,7 +475,7 @@ impl ControllerSettings {
                 key: folder.join("tls.key"),
             },
         };
-        MetadataEndpoint { listen, path, transport }
+        MetadataEndpoint { listen, path, proxy_protocol, transport }
     }
 
     /// The configured part of the network.
@@ -511,6 +534,14 @@ fn poll(text: &str) -> Result<Duration, String> {
 
 fn at_expiry(text: &str) -> Result<AtExpiry, String> {
     AtExpiry::parse(text).ok_or_else(|| format!("expected Keep, Drain or Drop, found {text:?}"))
+}
+
+/// A duration in whole seconds, as TCP and Envoy count.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    (time.as_secs() >= 1 && time.subsec_nanos() == 0)
+        .then_some(time)
+        .ok_or_else(|| format!("expected whole seconds such as 30s, found {text:?}"))
 }
 
 /// A duration from 100 ms to 30 days.

@@ -6,13 +6,13 @@ The values that must not be empty. In a values file, a name without a value, suc
 {{- $values := .Values -}}
 {{- range $path := list
   "image" "image.pullPolicy" "istio" "istio.rootNamespace" "delivery" "metadata" "metadata.tls" "metadata.plain"
-  "metadata.port" "metadata.service" "metadata.service.type" "network" "imports" "peers" "peers.clientTLS" "times" "controller"
+  "metadata.port" "metadata.service" "metadata.service.type" "network" "imports" "connections" "peers" "peers.clientTLS" "times" "controller"
   "controller.replicas" "controller.logLevel" "controller.logFormat" "controller.probesPort" "gateway"
   "gateway.enabled" "gateway.name" "gateway.serviceAccount" "gateway.port" "gateway.service" "gateway.service.name"
   "gateway.service.type" "gateway.service.externalTrafficPolicy" "gateway.replicas" "gateway.autoscaling"
   "gateway.autoscaling.enabled" "gateway.autoscaling.minReplicas" "gateway.autoscaling.maxReplicas"
   "gateway.autoscaling.targetCPUUtilizationPercentage" "gateway.drainSeconds" "gateway.minimumDrainSeconds"
-  "gateway.filterFolder" "gateway.nativeFilter" "gateway.nativeFilterFolder" "gateway.trustFolder" "gateway.accessLog" "gateway.healthName" "gateway.passthrough"
+  "gateway.filterFolder" "gateway.nativeFilter" "gateway.nativeFilterFolder" "gateway.trustFolder" "gateway.accessLog" "gateway.proxyProtocol" "metadata.proxyProtocol" "gateway.healthName" "gateway.passthrough"
   "podDisruptionBudgets" "podDisruptionBudgets.enabled" "networkPolicies" "networkPolicies.enabled" "crds"
   "crds.istioFederation" "crds.federationPolicy" "admission" "admission.enabled" "rbac" "rbac.create" "uninstall"
   "uninstall.cleanUp" "monitoring" "monitoring.monitors" "monitoring.monitors.enabled" "monitoring.monitors.interval"

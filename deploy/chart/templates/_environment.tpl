@@ -57,6 +57,10 @@
   value: {{ $v.gateway.trustFolder | quote }}
 - name: FEDGATE_GATEWAY_ACCESS_LOG
   value: {{ $v.gateway.accessLog | quote }}
+- name: FEDGATE_GATEWAY_PROXY_PROTOCOL
+  value: {{ $v.gateway.proxyProtocol | quote }}
+- name: FEDGATE_METADATA_PROXY_PROTOCOL
+  value: {{ $v.metadata.proxyProtocol | quote }}
 - name: FEDGATE_METADATA_LISTEN
   value: {{ printf "0.0.0.0:%d" (int $v.metadata.port) | quote }}
 - name: FEDGATE_PROBES_LISTEN
@@ -86,6 +90,8 @@
 - name: FEDGATE_PASSTHROUGH
   value: {{ $v.gateway.passthrough | quote }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_CONNECTION_LIFETIME" "value" $v.imports.connectionLifetime) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_KEEPALIVE" "value" $v.connections.keepalive) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_IDLE_TIMEOUT" "value" $v.connections.idleTimeout) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_EXPORT_TO" "value" (join "," $v.imports.exportTo)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_NETWORK" "value" $v.network.name) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_POD_CIDRS" "value" (join "," $v.network.podCIDRs)) }}

@@ -28,6 +28,8 @@ pub struct Settings {
     pub metadata: SocketAddr,
     /// The egress's local ports.
     pub egress_ports: RangeInclusive<u16>,
+    /// More lines of the sections `gateway`, `egress` and `metadata`, and more sections.
+    pub more: MoreLines,
     /// How often peers' documents are fetched.
     pub poll: String,
     /// How often peers' gateways are probed.
@@ -48,6 +50,23 @@ pub struct Settings {
     pub filter: Filter,
     /// The file of the gateway filter.
     pub filter_module: PathBuf,
+}
+
+/// Lines of `fedgate.yaml` that few tests need, without their indentation.
+#[derive(Debug, Clone, Default)]
+pub struct MoreLines {
+    /// Of `gateway`.
+    pub gateway: Vec<String>,
+    /// Of `egress`.
+    pub egress: Vec<String>,
+    /// Of `metadata`.
+    pub metadata: Vec<String>,
+    /// Whole sections.
+    pub sections: Vec<String>,
+}
+
+fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 
 /// How gateways run the filter. All tests of a run use the same, so that each of them can run with
@@ -100,6 +119,7 @@ impl Settings {
             advertise: vec![gateway],
             metadata: ports::free()?,
             egress_ports: ports::free_range(50)?,
+            more: MoreLines::default(),
             poll: "1s".into(),
             probe: "60s".into(),
             stale_after: "5m".into(),
@@ -130,9 +150,13 @@ impl Settings {
         for address in &self.advertise {
             let _ = writeln!(yaml, "    - {address}");
         }
+        yaml += &indented(&self.more.gateway);
         let (first, last) = (self.egress_ports.start(), self.egress_ports.end());
         let _ = write!(yaml, "egress:\n  ports: {first}-{last}\n");
-        let _ = write!(yaml, "metadata:\n  listen: {}\n  tls:\n", self.metadata);
+        yaml += &indented(&self.more.egress);
+        let _ = writeln!(yaml, "metadata:\n  listen: {}", self.metadata);
+        yaml += &indented(&self.more.metadata);
+        yaml += "  tls:\n";
         yaml += "    certificate: identity/metadata.pem\n    key: identity/metadata.key\n";
         yaml += "identity:\n  certificateChain: identity/gateway.pem\n  privateKey: identity/gateway.key\n";
         yaml += "  roots: identity/roots.pem\n";
@@ -146,6 +170,7 @@ impl Settings {
         for (field, value) in [("proxy", &self.proxy), ("clientTLS", &self.client_tls)] {
             yaml.extend(value.iter().map(|value| format!("  {field}: {value}\n")));
         }
+        yaml.extend(self.more.sections.iter().map(|section| format!("{section}\n")));
         yaml
     }
 }

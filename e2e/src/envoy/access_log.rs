@@ -20,6 +20,10 @@ pub struct Entry {
     pub peer: Option<String>,
     /// The requested service.
     pub service: Option<String>,
+    /// The client's address.
+    pub client: Option<String>,
+    /// The address of the load balancer in front of the gateway, if it says who the client is.
+    pub balancer: Option<String>,
     /// The SNI of the handshake.
     pub sni: Option<String>,
     /// The URI SANs of the client's certificate.

@@ -29,6 +29,8 @@ const SECURE_GRPC: u16 = 15012;
 pub struct MeshOptions {
     /// Fields of the mesh configuration.
     pub mesh_config: BTreeMap<String, Value>,
+    /// Environment variables of the controllers, which are their settings.
+    pub controller: BTreeMap<String, String>,
     /// Environment variables of istiod.
     pub variables: BTreeMap<String, String>,
     /// Environment variables of the agents.

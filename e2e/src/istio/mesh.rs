@@ -57,6 +57,7 @@ impl Mesh {
         }
         let settings = settings.into_iter().map(|(variable, value)| (variable.to_owned(), value));
         cluster.settings().extend(settings);
+        cluster.settings().extend(options.controller.clone());
         let istiod = Istiod::start(run, &cluster, options).await?;
         let balancer =
             Balancer::start_at((cluster.addresses().gateway, GATEWAY_PORT).into()).await?;
@@ -142,6 +143,11 @@ impl Mesh {
     /// The gateway address that peers connect to.
     pub fn gateway_address(&self) -> SocketAddr {
         self.balancer.address()
+    }
+
+    /// The load balancer in front of the gateway.
+    pub fn balancer(&self) -> &Balancer {
+        &self.balancer
     }
 
     /// The folder with the Pods' files.

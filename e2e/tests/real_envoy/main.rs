@@ -1,6 +1,7 @@
 //! Tests on real Envoys and real controllers, run by `cargo xtask e2e`. Each test of something
 //! allowed has one of something denied.
 
+mod balancers;
 mod capacity;
 mod controller;
 mod departures;

@@ -134,8 +134,10 @@ impl Variant {
         let any: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
         let roots = [world.local_root.clone()];
         let mut files = EnvoyFiles::new(folder)?.gateway(&GatewayInputs {
+            quiet: Default::default(),
             trust_domain: &world.trust_domain,
             listen: any,
+            proxy_protocol: false,
             admin: any,
             identity: &world.identity,
             local_roots: &roots,

@@ -54,6 +54,8 @@ fn gateway(exports: &[(&str, &[&str])], bundles: &BTreeMap<TrustDomain, TrustBun
     let endpoints = |list: &&[&str]| list.iter().map(|text| text.parse().unwrap()).collect();
     let exports = exports.iter().map(|(name, list)| (service(name), endpoints(list))).collect();
     EnvoyFiles::new(Path::new("/var/lib/alpha/envoy")).unwrap().gateway(&GatewayInputs {
+        proxy_protocol: false,
+        quiet: Default::default(),
         trust_domain: &trust_domain("alpha.example"),
         listen: "[::]:15443".parse().unwrap(),
         admin: "127.0.0.1:15000".parse().unwrap(),
@@ -95,6 +97,8 @@ fn egress(imports: &[Import], bundles: &BTreeMap<TrustDomain, TrustBundle>) -> V
     let ports =
         (15_001..).zip(imports).map(|(port, import)| (import.service.clone(), port)).collect();
     EnvoyFiles::new(Path::new("/var/lib/alpha/envoy")).unwrap().egress(&EgressInputs {
+        quiet: Default::default(),
+        locality: None,
         trust_domain: &trust_domain("alpha.example"),
         listen: "127.0.0.1".parse().unwrap(),
         admin: "127.0.0.1:15010".parse().unwrap(),

@@ -116,6 +116,8 @@ impl Cluster {
             .map(|(name, (endpoints, _))| (name.clone(), endpoints.clone()))
             .collect();
         let files = self.files.gateway(&GatewayInputs {
+            proxy_protocol: false,
+            quiet: Default::default(),
             trust_domain: &self.authority.trust_domain,
             listen: ANY_PORT,
             admin: ANY_PORT,
@@ -157,6 +159,8 @@ impl Cluster {
             self.ports.entry(import.service.clone()).or_insert_with(free_port);
         }
         let files = self.files.egress(&EgressInputs {
+            quiet: Default::default(),
+            locality: None,
             trust_domain: &self.authority.trust_domain,
             listen: LOOPBACK,
             admin: ANY_PORT,

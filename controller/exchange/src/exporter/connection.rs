@@ -1,7 +1,14 @@
 //! One client's connection: a handshake, a few requests, and the end. Each step has a time limit,
 //! and so has the whole.
 
-use super::{ExporterSettings, Transport, metrics::Dropped, request, slots::Slot, tls::Started};
+use super::{
+    ExporterSettings, Transport,
+    balancer::read_header,
+    metrics::Dropped,
+    request,
+    slots::{Slot, SlotPool},
+    tls::Started,
+};
 use crate::counted::Counted;
 use axum::{Router, body::Body, http::Request};
 use hyper::{server::conn::http1, service::service_fn};
@@ -33,14 +40,18 @@ pub(super) struct Connection {
     pub(super) _open: Counted,
     /// Shared with the requests: a valid token on one of them makes the connection a peer's.
     pub(super) slot: Arc<Slot>,
+    pub(super) slots: Arc<SlotPool>,
 }
 
 impl Connection {
     /// Serves until the client closes, a limit is reached, another connection needs the slot, or
     /// the exporter stops. `watcher` then lets a request finish.
-    pub(super) async fn serve(self, stream: TcpStream, watcher: Watcher) {
+    pub(super) async fn serve(mut self, mut stream: TcpStream, watcher: Watcher) {
         // Answers are small and written at once, so there is nothing to wait for.
         let _ = stream.set_nodelay(true);
+        if self.settings.proxy_protocol && !self.is_named(&mut stream).await {
+            return;
+        }
         let dropped = tokio::select! {
             () = self.converse(stream, watcher) => None,
             () = self.life() => Some(Dropped::Life),
@@ -49,6 +60,30 @@ impl Connection {
         if let Some(reason) = dropped {
             self.settings.metrics.dropped(reason);
         }
+    }
+
+    /// Learns from the balancer whose connection it is, and takes a slot as that source. Returns
+    /// false if the connection must end.
+    async fn is_named(&mut self, stream: &mut TcpStream) -> bool {
+        let header = timeout(self.settings.limits.handshake, read_header(stream));
+        let read = tokio::select! {
+            read = header => read.ok(),
+            () = stopped(self.stop.clone()) => return false,
+            reason = self.slot.evicted() => {
+                self.settings.metrics.dropped(reason);
+                return false;
+            }
+        };
+        match read {
+            Some(Ok(Some(source))) => self.slot = Arc::new(self.slots.acquire(source)),
+            Some(Ok(None)) => {}
+            failed => {
+                debug!(?failed, "no header of the PROXY protocol");
+                self.settings.metrics.dropped(Dropped::NoProxyHeader);
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits for the end of the connection's life. While a peer waits on it, it answers within a

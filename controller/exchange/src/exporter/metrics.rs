@@ -64,6 +64,8 @@ pub(crate) enum Dropped {
     Handshake,
     /// The TLS handshake took too long.
     HandshakeTimeout,
+    /// It did not begin with a header of the PROXY protocol, or the header took too long.
+    NoProxyHeader,
     /// It reached the longest life of a connection.
     Life,
 }

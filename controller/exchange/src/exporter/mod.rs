@@ -12,6 +12,9 @@
 //! from outside, so a stranger cannot find out who is a member.
 
 mod authorize;
+mod balancer;
+#[cfg(test)]
+mod balancer_tests;
 mod connection;
 mod document;
 mod limits;
@@ -141,7 +144,11 @@ impl Server {
             settings: self.settings.clone(),
             router: self.router.clone(),
             stop: self.stop.subscribe(),
-            slot: Arc::new(self.slots.acquire(address.ip())),
+            slot: Arc::new(match self.settings.proxy_protocol {
+                false => self.slots.acquire(address.ip()),
+                true => self.slots.acquire_unnamed(address.ip()),
+            }),
+            slots: self.slots.clone(),
         };
         self.connections.spawn(connection.serve(stream, self.graceful.watcher()));
     }

@@ -36,18 +36,23 @@ impl TestServer {
         transport: Transport,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (published, metrics) = (watch::Sender::new(Arc::new(published)), Metrics::default());
-        let keyring = Keyring::default();
         let settings = ExporterSettings {
             path: MetadataPath::default(),
             transport,
+            proxy_protocol: false,
             limits,
             clock,
-            metrics: metrics.clone(),
-            keyring: keyring.clone(),
+            metrics: Metrics::default(),
+            keyring: Keyring::default(),
         };
+        Self::with(published, settings).await
+    }
+
+    pub(crate) async fn with(published: Published, settings: ExporterSettings) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (metrics, keyring) = (settings.metrics.clone(), settings.keyring.clone());
+        let published = watch::Sender::new(Arc::new(published));
         let (stop, stopped) = oneshot::channel();
         let served = published.clone();
         let task = tokio::spawn(async move {

@@ -12,6 +12,8 @@ pub struct ExporterSettings {
     pub(crate) path: MetadataPath,
     /// Whether the exporter speaks TLS itself.
     pub(crate) transport: Transport,
+    /// Whether a load balancer says at the start of each connection where it is from.
+    pub(crate) proxy_protocol: bool,
     /// How much a stranger may use.
     pub(crate) limits: Limits,
     /// The clock that tokens' times are compared with.
@@ -36,7 +38,19 @@ impl ExporterSettings {
             None => (Transport::Plain, Limits { connections_per_source: None, ..limits }),
             Some(tls) => (Transport::Tls(tls), limits),
         };
-        Self { path, transport, limits, clock: Arc::new(SystemClock), metrics, keyring }
+        let clock = Arc::new(SystemClock);
+        Self { path, transport, proxy_protocol: false, limits, clock, metrics, keyring }
+    }
+
+    /// The same, behind a load balancer that sends the PROXY protocol if `proxy_protocol` is true.
+    /// Then sources can be told apart, whatever terminates TLS.
+    #[must_use]
+    pub fn behind_balancer(self, proxy_protocol: bool) -> Self {
+        let mut limits = self.limits;
+        if proxy_protocol {
+            limits.connections_per_source = Limits::default().connections_per_source;
+        }
+        Self { proxy_protocol, limits, ..self }
     }
 }
 

@@ -95,9 +95,19 @@ impl SlotPool {
     /// Gives a connection from `address` a slot. A connection that has to make room is notified
     /// and no longer counts.
     pub(super) fn acquire(self: &Arc<Self>, address: IpAddr) -> Slot {
+        self.acquire_within(address, self.per_source)
+    }
+
+    /// Gives a connection a slot whose source is not known yet. `address` is the balancer's, which
+    /// may have all slots.
+    pub(super) fn acquire_unnamed(self: &Arc<Self>, address: IpAddr) -> Slot {
+        self.acquire_within(address, None)
+    }
+
+    fn acquire_within(self: &Arc<Self>, address: IpAddr, per_source: Option<usize>) -> Slot {
         let source = source_of(address);
         let mut state = self.state();
-        state.make_room(source, self.capacity, self.per_source);
+        state.make_room(source, self.capacity, per_source);
         let kind = if state.is_known(source) { Kind::Known } else { Kind::Stranger };
         let (sender, eviction) = watch::channel(None);
         let id = state.next;

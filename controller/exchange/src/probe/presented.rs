@@ -4,6 +4,7 @@
 use super::handshake::{connector, server_name, verified_by};
 use crate::tls::{VerifyCertificate, alert_name};
 use fedgate_core::ServiceName;
+use fedgate_federation::proxy_header::LOCAL;
 use fedgate_process::words;
 use rustls::Error as TlsError;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -20,20 +21,22 @@ use tokio_rustls::TlsConnector;
 
 /// The certificates in DER, leaf first, that the gateway at `address` shows to a client that asks
 /// for `service`: 64 KiB at most. To the gateway this looks like a peer's probe: a client that
-/// shows no certificate and hangs up.
+/// shows no certificate and hangs up. If the gateway is behind a load balancer that sends the PROXY
+/// protocol, this connection does the same, since it does not go through the balancer.
 ///
 /// # Errors
 /// Why there are none. Returns after `time` at the latest.
 pub async fn presented(
     address: SocketAddr,
     service: &ServiceName,
+    proxy_protocol: bool,
     time: Duration,
 ) -> Result<Vec<Vec<u8>>, String> {
     let name = server_name(service)?;
     let recorder = Recorder::default();
     let config = verified_by(recorder.clone(), &[&TLS13, &TLS12])?.with_no_client_auth();
     let connector = connector(config);
-    let shaken = timeout(time, shake(&connector, address, name)).await;
+    let shaken = timeout(time, shake(&connector, (address, proxy_protocol), name)).await;
     // They arrive before the server looks at its client, so a handshake that fails later has shown
     // enough.
     let certificates = recorder.certificates();
@@ -49,10 +52,13 @@ pub async fn presented(
 
 async fn shake(
     connector: &TlsConnector,
-    address: SocketAddr,
+    (address, proxy_protocol): (SocketAddr, bool),
     name: ServerName<'static>,
 ) -> io::Result<()> {
-    let stream = TcpStream::connect(address).await?;
+    let mut stream = TcpStream::connect(address).await?;
+    if proxy_protocol {
+        stream.write_all(&LOCAL).await?;
+    }
     let mut stream = connector.connect(name, stream).await?;
     // A friendly end; nothing depends on it.
     let _ = stream.shutdown().await;
@@ -109,7 +115,7 @@ mod tests {
     const TIME: Duration = Duration::from_secs(5);
 
     async fn of(address: SocketAddr) -> Result<Vec<Vec<u8>>, String> {
-        presented(address, &"web.shop.svc.alpha.example:80".parse().unwrap(), TIME).await
+        presented(address, &"web.shop.svc.alpha.example:80".parse().unwrap(), false, TIME).await
     }
 
     #[tokio::test]

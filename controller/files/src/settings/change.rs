@@ -16,6 +16,7 @@ impl Settings {
             gateway,
             metadata,
             egress,
+            connections,
             identity,
             key_file,
             other_key_file,
@@ -30,6 +31,7 @@ impl Settings {
             listen,
             advertise,
             advertise_to,
+            proxy_protocol,
             admin: gateway_admin,
             filter,
             filter_module,
@@ -37,12 +39,18 @@ impl Settings {
             open_files,
             health_name,
         } = gateway;
-        let Egress { listen: egress_listen, ports, admin: egress_admin, open_files: egress_files } =
-            egress;
+        let Egress {
+            listen: egress_listen,
+            ports,
+            admin: egress_admin,
+            locality,
+            open_files: egress_files,
+        } = egress;
         let changed = [
             ("trustDomain", self.trust_domain == trust_domain),
             ("clusterUUID", self.cluster_uuid == cluster_uuid),
             ("gateway.listen", self.gateway.listen == listen),
+            ("gateway.proxyProtocol", self.gateway.proxy_protocol == proxy_protocol),
             ("gateway.admin", self.gateway.admin == gateway_admin),
             ("gateway.filter", self.gateway.filter == filter),
             ("gateway.filterModule", self.gateway.filter_module == filter_module),
@@ -60,7 +68,8 @@ impl Settings {
         // Whether the keys in them take effect without a restart is judged when they are read.
         (self.key_file, self.other_key_file) = (key_file, other_key_file);
         (self.gateway.advertise, self.gateway.advertise_to) = (advertise, advertise_to);
-        self.egress.ports = ports;
+        (self.egress.ports, self.egress.locality) = (ports, locality);
+        self.connections = connections;
         self.gateway.open_files = open_files;
         self.egress.open_files = egress_files;
         changed.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect()

@@ -1,19 +1,19 @@
 //! Reads the sections of `fedgate.yaml`.
 
 use super::values::{
-    address, advertised, any, at_expiry_word, loopback, loopback_address, open_files, path, peer,
-    ports,
+    address, advertised, any, at_expiry_word, idle_timeout, loopback, loopback_address, open_files,
+    path, peer, ports,
 };
 use super::{Admin, Egress, Gateway, IdentityFiles, Settings};
 use crate::yaml::{self, Section, duration, explained, parsed};
 use fedgate_core::TrustDomain;
-use fedgate_envoy::FilterKind;
+use fedgate_envoy::{FilterKind, Quiet};
 use fedgate_exchange::exporter::MetadataPath;
 use fedgate_exchange::proxy::{ProxyAddress, ProxySettings};
 use fedgate_exchange::settings::{
     Intervals, LimitTooShort, MetadataEndpoint, MetadataTransport, PeerAccess,
 };
-use fedgate_federation::document::{ClusterUuid, Network};
+use fedgate_federation::document::{ClusterUuid, Locality, Network};
 use fedgate_federation::knowledge::Times as KnowledgeTimes;
 use fedgate_process::filter_module;
 use std::net::Ipv4Addr;
@@ -30,6 +30,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
     let network = network(root.section("network"));
     let gateway = gateway(dir, root.section("gateway"));
     let egress = egress(root.section("egress"));
+    let connections = connections(root.section("connections"));
     let metadata = metadata(dir, root.section("metadata"));
     let identity = identity(dir, root.section("identity"));
     let key_file = root.or("keyFile", dir.join("state/authn.key"), path(dir));
@@ -46,6 +47,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
         network,
         gateway,
         egress,
+        connections,
         metadata: metadata?,
         identity: identity?,
         key_file,
@@ -76,6 +78,7 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         listen: section.or("listen", any(15_443), address),
         advertise: section.list("advertise", advertised),
         advertise_to: section.lists("advertiseTo", peer, advertised),
+        proxy_protocol: section.or("proxyProtocol", false, yaml::boolean),
         admin: section.or("admin", loopback(0), loopback_address),
         filter,
         filter_module: section.or(
@@ -109,10 +112,22 @@ fn egress(section: Section<'_>) -> Egress {
         listen: section.or("listen", Ipv4Addr::LOCALHOST.into(), parsed("an IP address")),
         ports: section.or("ports", 15_100..=15_999, ports),
         admin: section.or("admin", loopback(0), loopback_address),
+        locality: section.optional("locality", explained(Locality::parse, "a locality")),
         open_files: section.optional("openFiles", open_files),
     };
     section.finish();
     egress
+}
+
+fn connections(section: Section<'_>) -> Quiet {
+    const SECOND: Duration = Duration::from_secs(1);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let quiet = Quiet {
+        keepalive: section.or("keepalive", Quiet::KEEPALIVE, duration(SECOND, DAY)),
+        idle_timeout: section.or("idleTimeout", Quiet::IDLE_TIMEOUT, idle_timeout),
+    };
+    section.finish();
+    quiet
 }
 
 fn metadata(dir: &Path, section: Section<'_>) -> Option<MetadataEndpoint> {
@@ -120,6 +135,7 @@ fn metadata(dir: &Path, section: Section<'_>) -> Option<MetadataEndpoint> {
     let metadata_path =
         section.or("path", MetadataPath::default(), explained(MetadataPath::parse, "a path"));
     let plain = section.or("plain", false, yaml::boolean);
+    let proxy_protocol = section.or("proxyProtocol", false, yaml::boolean);
     let transport = match (plain, section.has("tls")) {
         // The problem with `plain` is already recorded.
         _ if !section.reads("plain") => {
@@ -150,7 +166,7 @@ fn metadata(dir: &Path, section: Section<'_>) -> Option<MetadataEndpoint> {
         }
     };
     section.finish();
-    Some(MetadataEndpoint { listen, path: metadata_path, transport: transport? })
+    Some(MetadataEndpoint { listen, path: metadata_path, proxy_protocol, transport: transport? })
 }
 
 fn identity(dir: &Path, section: Section<'_>) -> Option<IdentityFiles> {

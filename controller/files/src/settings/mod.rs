@@ -10,9 +10,9 @@ pub(crate) use change::restart_needed;
 use crate::yaml::{self, Limits, Problems, Section};
 use anyhow::{Context, Result, bail};
 use fedgate_core::{PeerName, TrustDomain};
-use fedgate_envoy::FilterKind;
+use fedgate_envoy::{FilterKind, Quiet};
 use fedgate_exchange::settings::{Intervals, MetadataEndpoint, PeerAccess};
-use fedgate_federation::document::{Advertised, ClusterUuid, Network};
+use fedgate_federation::document::{Advertised, ClusterUuid, Locality, Network};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -34,7 +34,10 @@ pub struct Settings {
     pub gateway: Gateway,
     /// `egress`.
     pub egress: Egress,
-    /// `metadata`: `listen` (`0.0.0.0:15080`), `path` (`/metadata`), and `tls` or `plain: true`.
+    /// `connections`: `keepalive` (`30s`) and `idleTimeout` (`1h`), of both Envoys.
+    pub connections: Quiet,
+    /// `metadata`: `listen` (`0.0.0.0:15080`), `path` (`/metadata`), `proxyProtocol` (false), and
+    /// `tls` or `plain: true`.
     pub metadata: MetadataEndpoint,
     /// `identity`.
     pub identity: IdentityFiles,
@@ -67,6 +70,8 @@ pub struct Gateway {
     pub advertise: Vec<Advertised>,
     /// `advertiseTo`: where single peers connect instead.
     pub advertise_to: BTreeMap<PeerName, Vec<Advertised>>,
+    /// `proxyProtocol` (false): whether a load balancer in front of it sends the PROXY protocol.
+    pub proxy_protocol: bool,
     /// `admin` (`127.0.0.1:0`): Envoy's admin address; with port 0 the system picks one.
     pub admin: SocketAddr,
     /// `filter` (`proxy-wasm`): how Envoy runs the filter.
@@ -92,6 +97,8 @@ pub struct Egress {
     pub ports: RangeInclusive<u16>,
     /// `admin` (`127.0.0.1:0`).
     pub admin: SocketAddr,
+    /// `locality`: where this Envoy is, so that peers' nearest gateways are tried first.
+    pub locality: Option<Locality>,
     /// `openFiles`: as for the gateway.
     pub open_files: Option<u64>,
 }

@@ -7,6 +7,7 @@ use fedgate_federation::knowledge::AtExpiry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(super) fn any(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
@@ -48,6 +49,16 @@ pub(super) fn peer(name: &str) -> Result<PeerName, String> {
 pub(super) fn at_expiry_word(node: &Node) -> Result<AtExpiry, String> {
     let read = |text: String| AtExpiry::parse(&text);
     yaml::text(node).ok().and_then(read).ok_or_else(|| "Keep, Drain or Drop".to_owned())
+}
+
+/// A time, or `never`.
+pub(super) fn idle_timeout(node: &Node) -> Result<Duration, String> {
+    const SECOND: Duration = Duration::from_secs(1);
+    match yaml::text(node).as_deref() {
+        Ok("never") => Ok(Duration::ZERO),
+        _ => yaml::duration(SECOND, 30 * 24 * 3600 * SECOND)(node)
+            .map_err(|expected| format!("{expected}, or never")),
+    }
 }
 
 pub(super) fn open_files(node: &Node) -> Result<u64, String> {

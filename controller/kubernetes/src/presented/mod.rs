@@ -62,6 +62,8 @@ pub(super) struct Asker {
     service: Key,
     /// The port of the Service.
     port: u16,
+    /// Whether the gateway expects the PROXY protocol.
+    proxy_protocol: bool,
     services: Watched<GatewayService>,
     pods: Watched<GatewayPod>,
     as_leader: AsLeader,
@@ -75,6 +77,7 @@ struct Question {
     service: Option<ServiceName>,
     roots: Vec<Fingerprint>,
     pods: BTreeMap<String, SocketAddr>,
+    proxy_protocol: bool,
 }
 
 impl Asker {
@@ -89,6 +92,7 @@ impl Asker {
         Self {
             service: Key { namespace, name },
             port: settings.gateway.port,
+            proxy_protocol: settings.gateway.proxy_protocol,
             services,
             pods,
             as_leader,
@@ -112,6 +116,7 @@ impl Asker {
             service: federation.health.clone().or_else(|| Some(terminated?.service.clone())),
             roots: local.roots.iter().map(Root::fingerprint).collect(),
             pods: pods.take(MOST).collect(),
+            proxy_protocol: self.proxy_protocol,
         })
     }
 
@@ -162,8 +167,8 @@ fn publish(sender: &watch::Sender<Option<Presented>>, known: Option<Presented>) 
 async fn round(question: &Question) -> Vec<(String, Answer)> {
     let Some(service) = &question.service else { return Vec::new() };
     let of_pod = |(name, address): (&String, &SocketAddr)| {
-        let (name, address) = (name.clone(), *address);
-        async move { (name, presented(address, service, PATIENCE).await.map(Arc::from)) }
+        let (name, address, balanced) = (name.clone(), *address, question.proxy_protocol);
+        async move { (name, presented(address, service, balanced, PATIENCE).await.map(Arc::from)) }
     };
     stream::iter(question.pods.iter().map(of_pod)).buffer_unordered(AT_ONCE).collect().await
 }

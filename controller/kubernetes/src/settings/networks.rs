@@ -1,9 +1,12 @@
 //! The settings about how peers reach this cluster.
 
 use super::GatewaySettings;
+use clap::Args;
 use fedgate_core::PeerName;
+use fedgate_envoy::Quiet;
 use fedgate_federation::document::Advertised;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// An address for one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,31 @@ impl AdvertisedTo {
     }
 }
 
+/// What becomes of connections on which nothing is sent, to peers and from them.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectionSettings {
+    /// How long a connection is silent before TCP asks whether the other side is still there
+    #[arg(long, env = "FEDGATE_KEEPALIVE", value_name = "TIME", default_value = "30s", value_parser = super::seconds)]
+    pub keepalive: Duration,
+    /// How long a connection may be silent before it is ended; never: for ever
+    #[arg(long, env = "FEDGATE_IDLE_TIMEOUT", value_name = "TIME", default_value = "1h", value_parser = idle_timeout)]
+    pub idle_timeout: Duration,
+}
+
+impl ConnectionSettings {
+    /// The same for Envoy.
+    pub(crate) fn quiet(&self) -> Quiet {
+        Quiet { keepalive: self.keepalive, idle_timeout: self.idle_timeout }
+    }
+}
+
+fn idle_timeout(text: &str) -> Result<Duration, String> {
+    match text {
+        "never" => Ok(Duration::ZERO),
+        _ => super::seconds(text).map_err(|error| format!("{error}, or never")),
+    }
+}
+
 impl GatewaySettings {
     /// The addresses of each peer that is told others than the rest.
     pub(crate) fn for_peers(&self) -> BTreeMap<PeerName, Vec<Advertised>> {
@@ -46,6 +74,18 @@ pub(super) fn advertised(text: &str) -> Result<Advertised, String> {
 #[cfg(test)]
 mod tests {
     use crate::settings::tests::read;
+
+    #[test]
+    fn times_of_silence_are_whole_seconds_or_never() {
+        let quiet = |flags: &[&str]| read(flags).map(|settings| settings.connections.quiet());
+        let settings = quiet(&["--keepalive", "5s", "--idle-timeout", "never"]).unwrap();
+        assert_eq!((settings.keepalive_seconds(), settings.idle_timeout_text()), (5, "0s".into()));
+        assert_eq!(quiet(&[]).unwrap(), fedgate_envoy::Quiet::default());
+        for bad in ["500ms", "1500ms", "never", "0s", "soon"] {
+            assert!(quiet(&["--keepalive", bad]).unwrap_err().contains("expected"), "{bad}");
+        }
+        assert!(quiet(&["--idle-timeout", "0s"]).unwrap_err().contains("never"));
+    }
 
     #[test]
     fn addresses_for_one_peer_are_collected() {

@@ -10,6 +10,7 @@ use crate::api::kind::Kind;
 use crate::settings::ControllerSettings;
 use fedgate_core::{Hostname, TrustDomain};
 use fedgate_federation::bundle::TrustBundle;
+use fedgate_federation::document::Locality;
 use fedgate_federation::federate::{Import, Imports, Protocol, ServerIdentity};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -76,20 +77,24 @@ impl Host<'_> {
 
     fn service_entry(&self) -> Desired {
         let port = |import: &Import| json!({ "number": import.service.port.get(), "name": import.port_name, "protocol": import.protocol.word() });
-        let endpoint = |address: SocketAddr| {
+        let endpoint = |(address, locality): (SocketAddr, Option<&Locality>)| {
             let ports: BTreeMap<_, _> = self
                 .ports
                 .iter()
                 .map(|import| (import.port_name.as_str(), address.port()))
                 .collect();
-            json!({
+            let mut endpoint = json!({
                 "address": address.ip().to_string(),
                 "ports": ports,
                 "network": PEERS_NETWORK,
                 "labels": { MUTUAL_TLS.0: MUTUAL_TLS.1 },
-            })
+            });
+            if let Some(locality) = locality {
+                endpoint["locality"] = locality.as_str().into();
+            }
+            endpoint
         };
-        let endpoints: Vec<_> = self.first.addresses().map(endpoint).collect();
+        let endpoints: Vec<_> = self.first.endpoints().map(endpoint).collect();
         let mut spec = json!({
             "hosts": [self.first.service.host.as_str()],
             "location": "MESH_INTERNAL",
@@ -111,16 +116,17 @@ impl Host<'_> {
 
     /// Mutual TLS with the mesh's own certificates.
     ///
-    /// All gateways of the peer are equal, wherever they are. Istio's locality preference, which
-    /// comes with outlier detection, would send all calls or none to those with an unknown
-    /// locality.
+    /// If the peer says where its gateways are, each sidecar calls the nearest, and others when that
+    /// is out of rotation. Otherwise all gateways are equal: Istio's locality preference, which comes
+    /// with outlier detection, would send all calls or none to those with an unknown locality.
     ///
     /// A gateway leaves rotation if it takes no connection or if its TLS handshake fails. The
     /// servers' answers do not count, because one gateway stands for all servers.
     fn destination_rule(&self) -> Desired {
         let mut policy = json!({
             "tls": { "mode": "ISTIO_MUTUAL" },
-            "loadBalancer": { "localityLbSetting": { "enabled": false } },
+            "loadBalancer": { "localityLbSetting": { "enabled": self.is_located() } },
+            "connectionPool": { "tcp": self.silence() },
             "outlierDetection": {
                 // By default, five 5xx answers in a row would eject a gateway that has only passed
                 // them on.
@@ -143,6 +149,23 @@ impl Host<'_> {
         Desired::new(self.head(Kind::DestinationRule), json!({ "spec": spec }))
     }
 
+    fn is_located(&self) -> bool {
+        self.first.endpoints().any(|(_, locality)| locality.is_some())
+    }
+
+    /// How silent connections are kept.
+    fn silence(&self) -> Value {
+        let quiet = self.settings.connections.quiet();
+        json!({
+            "tcpKeepalive": {
+                "time": format!("{}s", quiet.keepalive_seconds()),
+                "interval": format!("{}s", quiet.interval_seconds()),
+                "probes": quiet.probes(),
+            },
+            "idleTimeout": quiet.idle_timeout_text(),
+        })
+    }
+
     /// Ports on which HTTP requests share connections: a connection ends between two requests after
     /// a time. The gateway sees only TCP, so it cannot do this itself when it shuts down. Other
     /// protocols are left alone: only the program knows when their connections may end.
@@ -156,7 +179,7 @@ impl Host<'_> {
             // The settings of a port replace the general ones.
             let mut policy = policy.clone();
             policy["port"] = json!({ "number": import.service.port.get() });
-            policy["connectionPool"] = json!({ "tcp": { "maxConnectionDuration": lifetime } });
+            policy["connectionPool"]["tcp"]["maxConnectionDuration"] = lifetime.clone().into();
             policy
         };
         http.map(of_port).collect()
@@ -266,6 +289,33 @@ mod tests {
             (&json!(2), &json!(100))
         );
         assert_eq!(outliers["minHealthPercent"], 1, "when all have left all are tried");
+    }
+
+    #[test]
+    fn sidecars_prefer_the_nearest_gateway_if_the_peer_says_where_they_are() {
+        let objects = made(|import| {
+            let mut gateways = import.gateways.to_vec();
+            gateways[0].locality = Some(Locality::parse("eu/a").unwrap());
+            import.gateways = gateways.into();
+        });
+        assert_eq!(objects[&Kind::ServiceEntry]["endpoints"][0]["locality"], "eu/a");
+        let policy = &objects[&Kind::DestinationRule]["trafficPolicy"];
+        assert_eq!(policy["loadBalancer"]["localityLbSetting"]["enabled"], true);
+        let of_port = &policy["portLevelSettings"][0];
+        assert_eq!(of_port["loadBalancer"]["localityLbSetting"]["enabled"], true);
+        let unknown = made(|_| ());
+        assert_eq!(unknown[&Kind::ServiceEntry]["endpoints"][0].get("locality"), None);
+    }
+
+    /// The settings of a port replace the general ones.
+    #[test]
+    fn silent_connections_are_kept_on_every_port() {
+        let policy = &made(|_| ())[&Kind::DestinationRule]["trafficPolicy"];
+        let tcp = json!({ "tcpKeepalive": { "time": "30s", "interval": "10s", "probes": 3 }, "idleTimeout": "3600s" });
+        assert_eq!(policy["connectionPool"]["tcp"], tcp);
+        let mut http = tcp;
+        http["maxConnectionDuration"] = "60s".into();
+        assert_eq!(policy["portLevelSettings"][0]["connectionPool"]["tcp"], http);
     }
 
     /// Without the network, ambient Pods would call in clear text. Without the label on the

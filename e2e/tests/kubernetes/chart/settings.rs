@@ -56,6 +56,9 @@ fn each_setting_of_the_controller_has_a_value() {
             ("FEDGATE_GATEWAY_NAMESPACE", "federation-gateway"),
             ("FEDGATE_ROOT_NAMESPACE", "istio-config"),
             ("FEDGATE_EXPORT_TO", "shop,."),
+            ("FEDGATE_GATEWAY_PROXY_PROTOCOL", "true"),
+            ("FEDGATE_METADATA_PROXY_PROTOCOL", "true"),
+            ("FEDGATE_IDLE_TIMEOUT", "never"),
             ("FEDGATE_GATEWAY_ACCESS_LOG", "false"),
         ] {
             ensure!(

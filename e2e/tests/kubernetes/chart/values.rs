@@ -57,6 +57,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ("gateway.labels.istio=null", &["gateway.labels is empty"]),
     ("network.podCIDRs[0]=10.0.0.0", &["/network/podCIDRs/0"]),
     ("times.poll=soon", &["/times/poll"]),
+    ("connections.keepalive=never", &["/connections/keepalive"]),
     ("controller.replicas=0", &["/controller/replicas"]),
     ("controller.logFormat=xml", &["/controller/logFormat", "json"]),
     ("trustDomian=alpha.example", &["trustDomian"]),

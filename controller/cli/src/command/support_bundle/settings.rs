@@ -28,6 +28,7 @@ pub(super) fn listed(settings: &Settings) -> Value {
                 .iter()
                 .map(|(peer, all)| (peer.to_string(), all.iter().map(ToString::to_string).collect()))
                 .collect::<BTreeMap<String, Vec<_>>>(),
+            "proxyProtocol": gateway.proxy_protocol,
             "admin": gateway.admin,
             "filter": format!("{:?}", gateway.filter),
             "filterModule": file(&gateway.filter_module),
@@ -39,9 +40,18 @@ pub(super) fn listed(settings: &Settings) -> Value {
             "listen": egress.listen,
             "ports": format!("{}-{}", egress.ports.start(), egress.ports.end()),
             "admin": egress.admin,
+            "locality": egress.locality.as_ref().map(ToString::to_string),
             "openFiles": egress.open_files,
         },
-        "metadata": { "listen": metadata.listen, "transport": transport },
+        "connections": {
+            "keepalive": spell(settings.connections.keepalive),
+            "idleTimeout": spell(settings.connections.idle_timeout),
+        },
+        "metadata": {
+            "listen": metadata.listen,
+            "proxyProtocol": metadata.proxy_protocol,
+            "transport": transport,
+        },
         "identity": {
             "certificateChain": file(&identity.certificate_chain),
             "privateKey": file(&identity.private_key),

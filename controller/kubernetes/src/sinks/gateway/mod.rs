@@ -267,6 +267,24 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_balancers_header_is_read_first_and_only_if_it_is_expected() {
+        let of = |flags: &[&str]| {
+            let made = made(flags, &[]);
+            let patches = listener(&made)["configPatches"].as_array().unwrap().clone();
+            let of_balancer = |patch: &Value| patch["applyTo"] == "LISTENER_FILTER";
+            (patches.into_iter().find(of_balancer), listener(&made).to_string())
+        };
+        let (patch, text) = of(&["--gateway-proxy-protocol", "true"]);
+        let patch = patch.unwrap();
+        assert_eq!(patch["patch"]["operation"], "INSERT_FIRST");
+        assert_eq!(patch["match"]["listener"]["portNumber"], 15443);
+        assert!(text.contains("DOWNSTREAM_DIRECT_REMOTE_ADDRESS"), "{text}");
+        let (patch, text) = of(&[]);
+        assert_eq!(patch, None);
+        assert!(!text.contains("DOWNSTREAM_DIRECT_REMOTE_ADDRESS"), "{text}");
+    }
+
     /// The filter must not run before it knows that the chain passes TLS through.
     #[test]
     fn passthrough_is_marked_before_the_filter_in_each_delivery() {

@@ -6,7 +6,7 @@ use crate::sinks::object::Desired;
 use crate::sinks::patch::on_chain;
 use fedgate_envoy::access_log::gateway_log;
 use fedgate_envoy::connections::EARLY_DATA;
-use fedgate_envoy::{AccessLog, filter, health, listener, trust};
+use fedgate_envoy::{AccessLog, filter, health, listener, proxy_protocol, trust};
 use serde_json::{Value, json};
 
 /// Istio's word for the proxies to patch.
@@ -33,12 +33,15 @@ impl Objects<'_> {
     /// its trust domain, sessions are not resumed, the filter runs before tcp_proxy, and tcp_proxy
     /// waits for it.
     pub(super) fn patches(&self) -> Desired {
-        let mut patches = vec![self.transport_socket(), self.unread_timeout()];
+        let mut patches = vec![self.transport_socket(), self.socket_options()];
         if self.settings.namespaces.delivery.filter().needs_recorded_identity() {
             patches.push(self.inserted(listener::peer_uri_sans()));
         }
         patches.extend(self.filter().map(|filter| self.inserted(filter)));
         patches.push(self.waiting_tcp_proxy());
+        if self.settings.gateway.proxy_protocol {
+            patches.push(self.proxy_protocol());
+        }
         if self.settings.gateway.access_log {
             patches.push(self.access_log());
         }
@@ -117,6 +120,7 @@ impl Objects<'_> {
             listener::tcp_proxy(json!({
                 "max_early_data_bytes": EARLY_DATA,
                 "max_connect_attempts": ENDPOINT_ATTEMPTS,
+                "idle_timeout": self.settings.connections.quiet().idle_timeout_text(),
             })),
         )
     }
@@ -129,11 +133,24 @@ impl Objects<'_> {
     /// Logs one line for each connection, with the filter's decision and reason. Istio's own format
     /// has neither.
     fn access_log(&self) -> Value {
-        self.on_listener(json!({ "access_log": [gateway_log(&AccessLog::Stdout)] }))
+        self.on_listener(json!({ "access_log": [gateway_log(&AccessLog::Stdout, self.settings.gateway.proxy_protocol)] }))
     }
 
-    fn unread_timeout(&self) -> Value {
-        self.on_listener(json!({ "socket_options": [listener::unread_timeout()] }))
+    /// Reads the balancer's header before anything else. Istio's own setting (`gatewayTopology` of a
+    /// Pod) would do it on every port of the Pod.
+    fn proxy_protocol(&self) -> Value {
+        json!({
+            "applyTo": "LISTENER_FILTER",
+            "match": { "context": GATEWAY, "listener": { "portNumber": self.settings.gateway.port } },
+            "patch": { "operation": "INSERT_FIRST", "value": proxy_protocol::listener_filter() },
+        })
+    }
+
+    fn socket_options(&self) -> Value {
+        let options = std::iter::once(listener::unread_timeout());
+        let options: Vec<_> =
+            options.chain(self.settings.connections.quiet().downstream()).collect();
+        self.on_listener(json!({ "socket_options": options }))
     }
 
     fn on_listener(&self, value: Value) -> Value {
