@@ -7,7 +7,6 @@
 //! send them.
 
 pub mod agent;
-mod dns;
 pub mod gateway;
 pub mod istiod;
 pub mod kubelet;

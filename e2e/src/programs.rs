@@ -150,6 +150,15 @@ pub fn istioctl() -> Result<&'static Path> {
     path(&ISTIOCTL)
 }
 
+/// CoreDNS.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn coredns() -> Result<&'static Path> {
+    static COREDNS: Built = LazyLock::new(xtask::coredns::coredns);
+    path(&COREDNS)
+}
+
 /// helm.
 ///
 /// # Errors

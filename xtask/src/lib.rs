@@ -6,6 +6,7 @@ pub mod bench;
 pub mod check;
 pub mod chromium;
 pub mod conformance;
+pub mod coredns;
 #[cfg(unix)]
 pub mod dist;
 pub mod envoy;

@@ -29,6 +29,9 @@ const VALUES: [&str; 4] = [
 /// runs the uninstallation.
 const PASSTHROUGH: [&str; 2] = ["gateway.passthrough=true", "uninstall.cleanUp=false"];
 
+/// Additional values for the DNS server, which is not part of every installation.
+const NAMES: [&str; 2] = ["imports.addresses=240.96.0.0/16", "dns.enabled=true"];
+
 const HEADER: &str =
     "# Rendered from deploy/chart by `cargo xtask generate`. Change that, not this file.\n";
 
@@ -53,7 +56,8 @@ pub(crate) fn files() -> Result<Vec<(PathBuf, String)>> {
     let files = FILES.iter().map(|name| Ok((path(name), file(&helm, name, &[])?)));
     let passthrough = file(&helm, "passthrough", &PASSTHROUGH)
         .map(|text| ("deploy/passthrough/rbac.yaml".into(), text));
-    files.chain([passthrough]).collect()
+    let dns = file(&helm, "dns", &NAMES).map(|text| ("deploy/names/dns.yaml".into(), text));
+    files.chain([passthrough, dns]).collect()
 }
 
 fn path(name: &str) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use crate::results::run_tests;
 use crate::{
-    cargo, chromium, envoy, fedgate, helm, istio, kubernetes, native, network, previous,
+    cargo, chromium, coredns, envoy, fedgate, helm, istio, kubernetes, native, network, previous,
     prometheus, root, run, wasm,
 };
 use anyhow::{Context, Result};
@@ -251,7 +251,7 @@ pub fn kubernetes_programs() -> Result<[PathBuf; 5]> {
 ///
 /// # Errors
 /// When something cannot be built or fetched.
-pub fn istio_programs() -> Result<[PathBuf; 6]> {
+pub fn istio_programs() -> Result<[PathBuf; 7]> {
     Ok([
         istio::istiod()?,
         istio::agent()?,
@@ -259,6 +259,7 @@ pub fn istio_programs() -> Result<[PathBuf; 6]> {
         istio::bootstrap()?,
         istio::injection()?,
         prometheus::prometheus()?,
+        coredns::coredns()?,
     ])
 }
 

@@ -5,13 +5,13 @@ use crate::explain::{Explanation, Question, Sources, explain};
 use crate::running::Running;
 use crate::status::{Status, is_ready};
 use fedgate_core::{
-    Options, PeerName, PluginConfiguration, ServiceName, Table, write_configuration,
+    Hostname, Options, PeerName, PluginConfiguration, ServiceName, Table, write_configuration,
 };
 use fedgate_federation::federate::{PeerReport, owner};
 use fedgate_federation::{Federation, Finding, LocalCluster};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The result of one compilation, and what the sinks made of it.
 #[derive(Debug, Clone)]
@@ -25,6 +25,9 @@ pub struct InForce {
     pub table: Table,
     /// The local port of each import. `None` if imports are names in the mesh.
     pub egress: Option<BTreeMap<ServiceName, SocketAddr>>,
+    /// The address of each imported host, on which the egress listens at the host's own ports. Empty
+    /// if there are none, and if imports are names in the mesh.
+    pub named: BTreeMap<Hostname, IpAddr>,
     /// Which of the site's Envoys run. `None` before the first answer, and on Kubernetes, where
     /// they are not asked.
     pub running: Option<Running>,
@@ -50,6 +53,9 @@ impl InForce {
             status.peers.iter().map(|peer| (peer.name.as_str(), peer.private_confirmed)).collect();
         for import in &mut status.imports {
             import.confirmed = confirmed.get(import.peer.as_str()).copied().flatten();
+            let named = self.named.get(&import.service.host);
+            let port = import.service.port.get();
+            import.named = named.map(|address| SocketAddr::new(*address, port));
         }
         status.findings.extend(self.findings.iter().cloned());
         status.findings.sort_by_key(|finding| finding.severity);

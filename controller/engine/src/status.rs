@@ -150,6 +150,10 @@ pub struct ImportStatus {
     /// Where programs of this site reach it: a port of the egress Envoy. `None` if no port is left,
     /// and in a mesh.
     pub address: Option<SocketAddr>,
+    /// Where programs of this site reach it under its own name and port, if `egress.addresses` is
+    /// set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<SocketAddr>,
     /// Whether it is a name in this cluster's mesh, so that it needs no port.
     #[serde(default)]
     pub in_mesh: bool,
@@ -278,6 +282,7 @@ impl ImportStatus {
             protocol: import.protocol.word().to_owned(),
             gateways: import.gateways.iter().map(ToString::to_string).collect(),
             address: egress.and_then(|egress| egress.get(&import.service)).copied(),
+            named: None,
             in_mesh: egress.is_none(),
         }
     }

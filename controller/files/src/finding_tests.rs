@@ -48,6 +48,7 @@ fn every_finding_of_the_files_platform_is_readable() {
     let reasons: BTreeSet<_> = findings.iter().map(|finding| finding.reason).collect();
     let expected = [
         FindingReason::NoEgressPort,
+        FindingReason::NoAddress,
         FindingReason::EnvoyNotRunning,
         FindingReason::RestartNeeded,
         FindingReason::IdentityReplaced,

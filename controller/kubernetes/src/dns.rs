@@ -26,6 +26,9 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+/// The Service that the chart puts before it.
+pub(crate) const SERVICE: &str = "fedgate-dns";
+
 /// The settings of `fedgate dns`.
 #[derive(Debug, Clone, Args)]
 pub struct DnsSettings {
@@ -60,9 +63,9 @@ pub struct DnsSettings {
 
 /// An import's ServiceEntry: its hosts, and their addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    hosts: Vec<String>,
-    addresses: BTreeSet<IpAddr>,
+pub(crate) struct Entry {
+    pub(crate) hosts: Vec<String>,
+    pub(crate) addresses: BTreeSet<IpAddr>,
 }
 
 /// Answers until it receives SIGTERM or SIGINT.
@@ -199,7 +202,8 @@ impl Sources {
     }
 }
 
-fn entry(object: DynamicObject) -> Entry {
+/// Reads a ServiceEntry.
+pub(crate) fn entry(object: DynamicObject) -> Entry {
     let spec = &object.data["spec"];
     let texts = |field: &str| {
         spec[field].as_array().into_iter().flatten().filter_map(|value| value.as_str())

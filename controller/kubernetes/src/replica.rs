@@ -323,6 +323,7 @@ impl Replica {
             federation,
             table: self.compiler.table.clone(),
             egress: None,
+            named: BTreeMap::new(),
             running: None,
             findings: Vec::new(),
             confirmations: self.outcomes.confirmations.clone(),

@@ -81,6 +81,7 @@ impl Sample {
             federation,
             table,
             egress: None,
+            named: BTreeMap::new(),
             running: None,
             findings: Vec::new(),
             confirmations: Confirmations::default(),

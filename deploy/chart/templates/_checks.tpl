@@ -6,7 +6,7 @@ The values that must not be empty. In a values file, a name without a value, suc
 {{- $values := .Values -}}
 {{- range $path := list
   "image" "image.pullPolicy" "istio" "istio.rootNamespace" "delivery" "metadata" "metadata.tls" "metadata.plain"
-  "metadata.port" "metadata.service" "metadata.service.type" "network" "imports" "connections" "peers" "peers.clientTLS" "times" "controller"
+  "metadata.port" "metadata.service" "metadata.service.type" "network" "imports" "connections" "dns" "dns.enabled" "dns.replicas" "peers" "peers.clientTLS" "times" "controller"
   "controller.replicas" "controller.logLevel" "controller.logFormat" "controller.probesPort" "gateway"
   "gateway.enabled" "gateway.name" "gateway.serviceAccount" "gateway.port" "gateway.service" "gateway.service.name"
   "gateway.service.type" "gateway.service.externalTrafficPolicy" "gateway.replicas" "gateway.autoscaling"
@@ -67,6 +67,9 @@ The values that must not be empty. In a values file, a name without a value, suc
 {{- end -}}
 {{- if eq (int $v.metadata.port) (int $v.controller.probesPort) -}}
 {{- fail (printf "metadata.port and controller.probesPort are both %d: expected different ports" (int $v.metadata.port)) -}}
+{{- end -}}
+{{- if and $v.dns.enabled (not $v.imports.addresses) -}}
+{{- fail "dns.enabled is true, but imports.addresses is empty, so no import has an address that could be answered: set it to a range that nothing in the cluster uses, for example 240.96.0.0/16" -}}
 {{- end -}}
 {{- if empty $v.gateway.labels -}}
 {{- fail "gateway.labels is empty: expected at least one label that only the gateway's Pods have, for example istio: fedgate" -}}

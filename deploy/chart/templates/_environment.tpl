@@ -92,6 +92,7 @@
 {{- include "fedgate.optional" (dict "name" "FEDGATE_CONNECTION_LIFETIME" "value" $v.imports.connectionLifetime) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_KEEPALIVE" "value" $v.connections.keepalive) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_IDLE_TIMEOUT" "value" $v.connections.idleTimeout) }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_IMPORT_ADDRESSES" "value" $v.imports.addresses) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_EXPORT_TO" "value" (join "," $v.imports.exportTo)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_NETWORK" "value" $v.network.name) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_POD_CIDRS" "value" (join "," $v.network.podCIDRs)) }}

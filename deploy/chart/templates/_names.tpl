@@ -29,6 +29,11 @@ app.kubernetes.io/name: fedgate
 app.kubernetes.io/component: controller
 {{- end }}
 
+{{- define "fedgate.dnsLabels" -}}
+app.kubernetes.io/name: fedgate
+app.kubernetes.io/component: dns
+{{- end }}
+
 {{/* The labels by which Istio's objects select the gateway. */}}
 {{- define "fedgate.gatewaySelector" -}}
 {{- toYaml .Values.gateway.labels -}}

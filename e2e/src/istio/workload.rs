@@ -1,9 +1,9 @@
 //! A program in a mesh that calls others through its sidecar.
 
 use super::agent::{Agent, Identity, Role};
-use super::dns;
 use super::istiod::Istiod;
 use super::mesh::Mesh;
+use crate::dns;
 use crate::kubernetes::objects::Key;
 use crate::kubernetes::{KubernetesCluster, NAMESPACE, SHOP};
 use anyhow::{Context, Result};
@@ -27,6 +27,7 @@ pub struct Import {
 /// here it listens on these addresses directly (`captureMode: NONE`).
 pub struct Client {
     agent: Agent,
+    resolver: SocketAddr,
 }
 
 impl Client {
@@ -37,6 +38,21 @@ impl Client {
     /// When an import does not appear, or the sidecar does not become ready.
     pub async fn start(mesh: &Mesh, name: &str, imports: &[Import]) -> Result<Self> {
         Self::start_in((&mesh.cluster, &mesh.istiod), mesh.folder(), name, imports).await
+    }
+
+    /// Like [`Self::start`], but the program resolves names at this server instead of the agent.
+    ///
+    /// # Errors
+    /// Same as [`Client::start`].
+    pub async fn start_resolving_at(
+        mesh: &Mesh,
+        name: &str,
+        imports: &[Import],
+        resolver: SocketAddr,
+    ) -> Result<Self> {
+        let egress = listeners(&mesh.cluster, imports, |host| format!("*/{host}")).await?;
+        let parts = (&mesh.cluster, &mesh.istiod);
+        Self::start_with_egress(parts, mesh.folder(), name, (imports, egress), resolver).await
     }
 
     /// Like [`Self::start`], in a cluster with an istiod.
@@ -50,7 +66,8 @@ impl Client {
         imports: &[Import],
     ) -> Result<Self> {
         let egress = listeners(cluster, imports, |host| format!("*/{host}")).await?;
-        Self::start_with_egress((cluster, istiod), folder, name, (imports, egress)).await
+        Self::start_with_egress((cluster, istiod), folder, name, (imports, egress), dns::PROXY)
+            .await
     }
 
     /// Starts a Pod whose sidecar gets the mesh's whole configuration. It listens only for these
@@ -62,7 +79,7 @@ impl Client {
         let mut egress = listeners(&mesh.cluster, imports, |_| "*/*".to_owned()).await?;
         egress.push(json!({ "hosts": ["*/*"] }));
         let parts = (&mesh.cluster, &mesh.istiod);
-        Self::start_with_egress(parts, mesh.folder(), name, (imports, egress)).await
+        Self::start_with_egress(parts, mesh.folder(), name, (imports, egress), dns::PROXY).await
     }
 
     async fn start_with_egress(
@@ -70,13 +87,14 @@ impl Client {
         folder: &Path,
         name: &str,
         (imports, egress): (&[Import], Vec<Value>),
+        resolver: SocketAddr,
     ) -> Result<Self> {
         let pod = Agent::prepare(cluster, folder, &identity(name)).await?;
         let spec = json!({ "workloadSelector": { "labels": { "app": name } }, "egress": egress });
         let metadata = json!({ "namespace": SHOP, "name": name });
         let sidecar = json!({ "apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": metadata, "spec": spec });
         cluster.objects().apply_one(&sidecar).await?;
-        let client = Self { agent: pod.start(cluster, istiod, Role::Sidecar).await? };
+        let client = Self { agent: pod.start(cluster, istiod, Role::Sidecar).await?, resolver };
         for import in imports {
             client.wait_listens(import).await?;
         }
@@ -104,9 +122,9 @@ impl Client {
         port: u16,
         call: impl FnOnce(SocketAddr) -> F + Send + 'static,
     ) -> Result<T> {
-        let host = host.to_owned();
+        let (host, resolver) = (host.to_owned(), self.resolver);
         let work = async move || {
-            let address = dns::resolve(dns::PROXY, &host).await?;
+            let address = dns::resolve(resolver, &host).await?;
             call((address, port).into()).await
         };
         self.agent.network().inside(work).await
@@ -142,11 +160,12 @@ async fn listeners(
     Ok(egress)
 }
 
-/// The address that istiod allocated to an import.
+/// The address of an import: fedgate's, if it chose one, or istiod's.
 async fn allocated(cluster: &KubernetesCluster, host: &str) -> Result<Ipv4Addr> {
     let address = |object: &Value| {
-        let values = object["status"]["addresses"].as_array()?.iter();
-        values.filter_map(|address| address["value"].as_str()?.parse().ok()).next()
+        let parsed = |address: &Value| address.as_str()?.parse().ok();
+        parsed(&object["spec"]["addresses"][0])
+            .or_else(|| parsed(&object["status"]["addresses"][0]["value"]))
     };
     let key = Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, host);
     let entry = cluster

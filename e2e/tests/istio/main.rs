@@ -14,6 +14,7 @@ mod health;
 mod injection;
 mod load;
 mod monitoring;
+mod names;
 mod networks;
 mod outages;
 mod passthrough;

@@ -23,6 +23,7 @@ mod explain;
 mod http;
 mod keygen;
 mod man;
+mod names;
 pub(crate) mod out;
 mod peer;
 mod run;
@@ -94,6 +95,11 @@ enum Command {
         after_help = "Examples:\n  fedgate table --context alpha\n  fedgate table --dir /etc/fedgate\n  fedgate table envoy/gateway/filter/filter.json --host web.shop.svc.beta.example"
     )]
     Table(table::TableCommand),
+    /// Show the names of imports with their addresses, also as lines of /etc/hosts or for CoreDNS
+    #[command(
+        after_help = "Examples:\n  fedgate names --context alpha\n  fedgate names --context alpha --output corefile\n  fedgate names --dir /etc/fedgate --output hosts\n\nExits with 1 when a name has no address, or, in files mode, when nothing listens there."
+    )]
+    Names(names::NamesCommand),
     /// Open the operators' page of a cluster in the browser
     #[command(
         after_help = "Examples:\n  fedgate ui --dir /etc/fedgate\n  kubectl fedgate ui --context alpha\n\nThe page is on loopback only and changes nothing. In files mode the controller serves it; on Kubernetes this command does, with what your kubeconfig may read."
@@ -245,6 +251,7 @@ impl Cli {
             Command::Check(command) => command.run(terminal),
             Command::Explain(command) => command.run(terminal),
             Command::Table(command) => command.run(terminal),
+            Command::Names(command) => command.run(terminal),
             Command::Ui(command) => command.run(),
             Command::Peer(command) => command.run(),
             Command::Keygen(command) => command.run(),

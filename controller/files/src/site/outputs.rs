@@ -125,6 +125,7 @@ impl Site {
             federation,
             table,
             egress,
+            named: BTreeMap::new(),
             running,
             findings,
             confirmations: self.compiler.confirmations.clone(),

@@ -4,6 +4,7 @@
 pub mod approve;
 pub mod beside;
 pub mod check;
+pub mod names;
 pub mod snapshot;
 pub mod stats;
 pub mod uninstall;

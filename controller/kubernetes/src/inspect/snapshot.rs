@@ -107,6 +107,7 @@ impl Snapshot {
             federation,
             table,
             egress: None,
+            named: BTreeMap::new(),
             running: None,
             findings,
             // The times on the Lease are in the knowledge.

@@ -2,6 +2,7 @@
 
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
+use crate::inspect::names::NameService;
 use crate::inspect::snapshot::Snapshot;
 use crate::loaded::gauge::Gauges;
 use jiff::{SignedDuration, Timestamp};
@@ -65,6 +66,8 @@ pub(crate) struct Facts {
     pub pods: Pods,
     /// The mesh's control plane.
     pub mesh: Mesh,
+    /// What answers for the names of imports.
+    pub names: Names,
     /// The objects of the kinds that fedgate writes.
     pub written: Written,
 }
@@ -115,6 +118,15 @@ pub(crate) struct Mesh {
     pub istiods: Result<Vec<Istiod>, String>,
     /// The clients that have ztunnel instead of a sidecar; `Err` says why they are unknown.
     pub ambient: Result<AmbientClients, String>,
+}
+
+/// What answers for the names of imports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// Addresses, and the Service; `Err` says why they are unknown.
+    pub service: Result<NameService, String>,
+    /// The cluster's Corefile; `Err` says why it is unknown.
+    pub corefile: Result<String, String>,
 }
 
 /// What is in ambient mode.

@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, Istiod, is};
 use super::report::{Check, Section};
-use super::{ambient, istio_version};
+use super::{ambient, istio_version, names};
 use crate::inspect::snapshot::Snapshot;
 use fedgate_federation::bundle::roots_from_pem;
 use fedgate_federation::document::Limits;
@@ -29,7 +29,7 @@ pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
         of_config("mesh-trust-domain", TRUST_DOMAIN, &|config| trust_domain(config, snapshot)),
         of_config("outbound-policy", OUTBOUND, &outbound),
         of_istiods("gateway-clusters", CLUSTERS, &clusters),
-        of_config("dns-capture", DNS, &|config| dns(config, istiods)),
+        names::check(snapshot, facts),
         of_config("mesh-roots", ROOTS, &|config| roots(config, snapshot)),
         ambient::clients(snapshot, facts),
         of_config("peers-network", ambient::NETWORKS, &|config| ambient::networks(config, istiods)),
@@ -84,36 +84,6 @@ fn clusters(istiods: &[Istiod]) -> Check {
             Check::failed("gateway-clusters", CLUSTERS, detail, hint)
         }
     }
-}
-
-const DNS: &str = "programs can resolve the names of imports";
-
-fn dns(config: &Value, istiods: &[Istiod]) -> Check {
-    let metadata = &config["defaultConfig"]["proxyMetadata"];
-    let says = |name: &str| is(metadata[name].as_str(), "true") || metadata[name] == true;
-    if !says("ISTIO_META_DNS_CAPTURE") {
-        let hint = "set meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE to \"true\" and restart the workloads; or set it for single \
-                    workloads with the annotation proxy.istio.io/config. Programs that resolve names in another way do not need it";
-        return Check::warning(
-            "dns-capture",
-            DNS,
-            "sidecars do not answer DNS (ISTIO_META_DNS_CAPTURE)",
-            hint,
-        );
-    }
-    let off = |istiod: &&Istiod| {
-        is(istiod.environment.get("PILOT_ENABLE_IP_AUTOALLOCATE").map(String::as_str), "false")
-    };
-    if istiods.iter().find(off).is_some() && !says("ISTIO_META_DNS_AUTO_ALLOCATE") {
-        let hint = "remove PILOT_ENABLE_IP_AUTOALLOCATE=false from istiod's environment, so that each import gets an address";
-        return Check::warning(
-            "dns-capture",
-            DNS,
-            "sidecars answer DNS, but imports have no addresses",
-            hint,
-        );
-    }
-    Check::ok("dns-capture", DNS, "")
 }
 
 const ROOTS: &str = "the mesh itself trusts no peer's roots";

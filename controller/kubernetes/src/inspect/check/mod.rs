@@ -12,7 +12,7 @@
 //! | [`controller`] | whether a controller leads |
 //! | [`cluster`] | what this cluster offers to its peers |
 //! | [`gateway`] | what the gateway gets, and what it has |
-//! | [`mesh`], [`istio_version`], [`ambient`] | whether fedgate can work in this mesh |
+//! | [`mesh`], [`istio_version`], [`names`], [`ambient`] | whether fedgate can work in this mesh |
 //! | [`imports`] | the objects that imports need |
 //! | [`peers`] | each peer |
 
@@ -26,6 +26,7 @@ mod gather;
 mod imports;
 mod istio_version;
 mod mesh;
+mod names;
 mod peers;
 mod permissions;
 mod report;

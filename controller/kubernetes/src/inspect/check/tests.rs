@@ -4,14 +4,16 @@ mod cluster;
 mod controller;
 mod gateway;
 mod mesh;
+mod names;
 mod peers;
 mod rbac;
 
-use super::facts::{AmbientClients, Api, Facts, Istiod, Mesh, Owned, Pod, Served};
+use super::facts::{AmbientClients, Api, Facts, Istiod, Mesh, Names, Owned, Pod, Served};
 use super::permissions::needs;
 use super::{Check, CheckOutcome, Report, api, judge};
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
+use crate::inspect::names::NameService;
 use crate::loaded::gauge::Gauges;
 use crate::sample::{NAMESPACE, Sample};
 use jiff::SignedDuration;
@@ -58,6 +60,10 @@ fn facts(sample: &Sample) -> Facts {
         snapshot: Ok(sample.snapshot()),
         pods: Ok(BTreeMap::from([("gateway-1".to_owned(), pod)])),
         mesh,
+        names: Names {
+            service: Ok(NameService::default()),
+            corefile: Err("there is no ConfigMap kube-system/coredns".to_owned()),
+        },
         written: Ok(ours.into()),
     }
 }

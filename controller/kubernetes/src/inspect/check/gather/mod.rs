@@ -8,8 +8,9 @@ mod pods;
 mod reviews;
 mod written;
 
-use super::facts::{Facts, Mesh, Pods};
+use super::facts::{Facts, Mesh, Names, Pods};
 use super::permissions::needs;
+use crate::inspect::names::{NameService, corefile};
 use crate::inspect::snapshot::Snapshot;
 use crate::settings::Namespaces;
 use jiff::{SignedDuration, Timestamp};
@@ -33,11 +34,12 @@ pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &s
     let record = snapshot.as_ref().ok().map(|snapshot| &snapshot.record);
     let namespaces =
         record.map_or_else(|| Namespaces::all_in(namespace), |record| record.namespaces.clone());
-    let (permissions, written, mesh) = match &api {
+    let (permissions, written, mesh, names) = match &api {
         Ok(_) => tokio::join!(
             reviews::ask(client, needs(&namespaces), namespace, service_account),
             written::ask(client, &namespaces),
-            mesh::ask(client, &namespaces.root, &pods)
+            mesh::ask(client, &namespaces.root, &pods),
+            names(client, &namespaces)
         ),
         Err(why) => {
             let mesh = Mesh {
@@ -45,7 +47,8 @@ pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &s
                 istiods: Err(why.clone()),
                 ambient: Err(why.clone()),
             };
-            (Err(why.clone()), Err(why.clone()), mesh)
+            let names = Names { service: Err(why.clone()), corefile: Err(why.clone()) };
+            (Err(why.clone()), Err(why.clone()), mesh, names)
         }
     };
     Facts {
@@ -57,8 +60,14 @@ pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &s
         snapshot,
         pods,
         mesh,
+        names,
         written,
     }
+}
+
+async fn names(client: &Client, namespaces: &Namespaces) -> Names {
+    let (service, corefile) = tokio::join!(NameService::take(client, namespaces), corefile(client));
+    Names { service: service.map_err(|error| format!("{error:#}")), corefile }
 }
 
 /// The time by the API server's clock.

@@ -145,20 +145,6 @@ fn the_meshs_configuration() {
     assert_only(&unset, CheckOutcome::Failed, "mesh-trust-domain", &["cluster.local"]);
     let registry = config("outboundTrafficPolicy", json!({ "mode": "REGISTRY_ONLY" }));
     assert_eq!(registry.count(CheckOutcome::Failed) + registry.count(CheckOutcome::Warning), 0);
-    let dns = config("defaultConfig/proxyMetadata", json!({}));
-    assert_only(
-        &dns,
-        CheckOutcome::Warning,
-        "dns-capture",
-        &["ISTIO_META_DNS_CAPTURE", "restart the workloads"],
-    );
-    let addresses = environment("PILOT_ENABLE_IP_AUTOALLOCATE", "false");
-    assert_only(
-        &addresses,
-        CheckOutcome::Warning,
-        "dns-capture",
-        &["no addresses", "PILOT_ENABLE_IP_AUTOALLOCATE"],
-    );
     let filtered = environment("PILOT_FILTER_GATEWAY_CLUSTER_CONFIG", "true");
     assert_only(
         &filtered,

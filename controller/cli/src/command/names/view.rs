@@ -1,0 +1,116 @@
+//! What is known of the names of imports.
+
+use fedgate_engine::status::{ImportStatus, Status};
+use fedgate_federation::federate::ConditionStatus;
+use fedgate_kubernetes::inspect::names::{NameService, Server};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The names of a cluster's imports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct View {
+    pub(super) names: Vec<Name>,
+    /// The zones of the peers, in which no other name exists.
+    pub(super) zones: BTreeSet<String>,
+    /// The address of `fedgate dns`. `None` in files mode, or if it does not run.
+    pub(super) server: Option<IpAddr>,
+    /// The file that the controller keeps up to date, in files mode.
+    pub(super) hosts_file: Option<PathBuf>,
+    /// The setting that gives addresses.
+    #[serde(skip)]
+    pub(super) setting: &'static str,
+}
+
+/// One imported host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Name {
+    pub(super) host: String,
+    pub(super) peer: String,
+    pub(super) ports: BTreeSet<u16>,
+    pub(super) addresses: Vec<IpAddr>,
+    /// The ports at which the egress does not listen, in files mode.
+    pub(super) silent: BTreeSet<u16>,
+}
+
+impl View {
+    /// The names of a site: addresses of its egress.
+    pub(super) fn of_site(
+        status: &Status,
+        folder: &Path,
+        listening: &BTreeSet<SocketAddr>,
+    ) -> Self {
+        let addresses =
+            |import: &ImportStatus| import.named.map(|to| to.ip()).into_iter().collect();
+        let silent = |import: &ImportStatus| {
+            import.named.is_some_and(|address| !listening.contains(&address))
+        };
+        Self {
+            names: names(status, addresses, silent),
+            zones: zones(status),
+            server: None,
+            hosts_file: Some(folder.join("names/hosts")),
+            setting: "egress.addresses in fedgate.yaml",
+        }
+    }
+
+    /// The names in a mesh.
+    pub(super) fn of_mesh(status: &Status, service: NameService) -> Self {
+        let addresses = |import: &ImportStatus| {
+            service.addresses.get(import.service.host.as_str()).cloned().unwrap_or_default()
+        };
+        Self {
+            names: names(status, addresses, |_| false),
+            zones: zones(status),
+            server: service.server.map(|Server { address, ready: _ }| address),
+            hosts_file: None,
+            setting: "the chart's imports.addresses (--import-addresses)",
+        }
+    }
+
+    /// Returns true if each name has an address, and something listens there.
+    pub(super) fn is_well(&self) -> bool {
+        self.names.iter().all(|name| !name.addresses.is_empty() && name.silent.is_empty())
+    }
+}
+
+fn names(
+    status: &Status,
+    addresses: impl Fn(&ImportStatus) -> Vec<IpAddr>,
+    silent: impl Fn(&ImportStatus) -> bool,
+) -> Vec<Name> {
+    let mut names: BTreeMap<&str, Name> = BTreeMap::new();
+    for import in &status.imports {
+        let host = import.service.host.as_str();
+        let name = names.entry(host).or_insert_with(|| Name {
+            host: host.to_owned(),
+            peer: import.peer.clone(),
+            ports: BTreeSet::new(),
+            addresses: addresses(import),
+            silent: BTreeSet::new(),
+        });
+        name.ports.insert(import.service.port.get());
+        if silent(import) {
+            name.silent.insert(import.service.port.get());
+        }
+    }
+    names.into_values().collect()
+}
+
+/// The zones of all peers, also of those without imports. A trust domain that is refused is no
+/// peer's, and least of all our own.
+fn zones(status: &Status) -> BTreeSet<String> {
+    let accepted = status.peers.iter().filter(|peer| {
+        let mut conditions = peer.conditions.iter();
+        !conditions.any(|condition| {
+            condition.kind == fedgate_federation::federate::ConditionType::Accepted
+                && condition.status == ConditionStatus::False
+        })
+    });
+    let zones = accepted.map(|peer| format!("svc.{}", peer.trust_domain));
+    let own = format!("svc.{}", status.cluster.trust_domain);
+    zones.filter(|zone| *zone != own).collect()
+}

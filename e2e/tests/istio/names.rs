@@ -1,0 +1,224 @@
+//! Names in a mesh whose sidecars do not answer DNS: `fedgate dns` behind a real CoreDNS.
+
+use super::fixture::{Pair, SOON, run, set_exported};
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::coredns::CoreDns;
+use fedgate_e2e::dns::{self, Answer, MISSING, REFUSED};
+use fedgate_e2e::istio::istiod::MeshOptions;
+use fedgate_e2e::istio::{Client, Mesh};
+use fedgate_e2e::kubernetes::{Key, NAMESPACE};
+use fedgate_e2e::manifest::{Service, policy};
+use fedgate_e2e::process::Process;
+use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::{programs, wait};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Within the addresses that are local in each Pod of these tests, apart from istiod's own range.
+const RANGE: &str = "240.240.96.0/20";
+
+/// The account that `deploy/names/dns.yaml` creates for it.
+const ACCOUNT: &str = "fedgate-dns";
+
+/// A running `fedgate dns`, with the permissions that it has in a cluster.
+struct NameServer {
+    address: SocketAddr,
+    _process: Process,
+}
+
+impl NameServer {
+    async fn start(run: &RunFolder, mesh: &Mesh) -> Result<Self> {
+        let kubeconfig =
+            mesh.cluster.plane().service_account_kubeconfig(NAMESPACE, ACCOUNT).await?;
+        let address =
+            SocketAddr::new(mesh.cluster.addresses().node.into(), xtask::ports::free()?.port());
+        let probes = xtask::ports::free()?;
+        let variables = [
+            ("KUBECONFIG", kubeconfig.display().to_string()),
+            ("FEDGATE_DNS_LISTEN", address.to_string()),
+            ("FEDGATE_PROBES_LISTEN", probes.to_string()),
+        ];
+        let variables: BTreeMap<_, _> =
+            variables.map(|(variable, value)| (variable.to_owned(), value)).into();
+        let log = run.path().join("dns.log");
+        let arguments = ["dns".as_ref()];
+        let mut process =
+            Process::start_with("fedgate dns", programs::fedgate()?, &arguments, &variables, &log)?;
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
+        let ready = async || {
+            let answer = http.get(format!("http://{probes}/readyz")).send().await?;
+            ensure!(answer.status() == 200, "{}", answer.text().await?);
+            Ok(Some(()))
+        };
+        process.wait_until("fedgate dns to be ready", SOON, ready).await?;
+        Ok(Self { address, _process: process })
+    }
+}
+
+/// A federation without DNS capture, in which alpha's imports have addresses of ours.
+async fn start(run: &RunFolder) -> Result<Pair> {
+    let capture = ("ISTIO_META_DNS_CAPTURE".to_owned(), "false".to_owned());
+    let options = MeshOptions { agent_variables: [capture].into(), ..MeshOptions::default() };
+    let mut pair = Pair::start_with(run, &options).await?;
+    let objects = pair.alpha.cluster.objects();
+    objects.apply_file(&xtask::root().join("deploy/names/dns.yaml")).await?;
+    pair.alpha.cluster.restart_with(&[("FEDGATE_IMPORT_ADDRESSES", RANGE)]).await?;
+    let key = Key::namespaced(
+        "networking.istio.io/v1",
+        "ServiceEntry",
+        NAMESPACE,
+        "web.shop.svc.beta.example",
+    );
+    let has_ours = |entry: &Value| entry["spec"]["addresses"][0].is_string();
+    pair.alpha.cluster.objects().wait_for(key, "to have an address of ours", has_ours).await?;
+    Ok(pair)
+}
+
+/// The block that the command prints for CoreDNS, with the address of a Service that no kube-proxy
+/// makes reachable here.
+async fn corefile(mesh: &Mesh, server: SocketAddr) -> Result<(String, String)> {
+    let output = mesh.cluster.fedgate(&["names", "--output", "corefile"]).await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout)?;
+    let key = Key::namespaced("v1", "Service", NAMESPACE, "fedgate-dns");
+    let service = mesh.cluster.objects().get(key).await?.context("there is no Service")?;
+    let cluster_ip = service["spec"]["clusterIP"].as_str().context("it has no address")?;
+    ensure!(printed.contains(&format!("forward . {cluster_ip}\n")), "{printed}");
+    let reachable = printed.replace(cluster_ip, &server.to_string());
+    Ok((printed, reachable))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_dns_capture_an_import_is_called_by_the_name_that_coredns_resolves() -> Result<()> {
+    let run = run("names")?;
+    let pair = start(&run).await?;
+    let server = NameServer::start(&run, &pair.alpha).await?;
+    let (_, block) = corefile(&pair.alpha, server.address).await?;
+    let ip = IpAddr::from(pair.alpha.cluster.addresses().node);
+    let coredns = CoreDns::start(run.path(), ip, &block).await?;
+    let ask = async |name: &str| dns::ask(coredns.address(), name).await;
+
+    // The name is there, and a sidecar without DNS capture takes calls to its address.
+    let Answer { code: 0, address: Some(address) } = ask(&pair.host()).await? else {
+        anyhow::bail!("web has no address: {:?}", ask(&pair.host()).await?);
+    };
+    let in_range = matches!(address.octets(), [240, 240, 96..=111, _]);
+    ensure!(in_range, "{address} is not in {RANGE}");
+    let client =
+        Client::start_resolving_at(&pair.alpha, "client", &[pair.import()], coredns.address())
+            .await?;
+    pair.wait_answers(&client).await?;
+
+    // Without DNS, the sidecar itself resolves nothing.
+    let inside = client.agent().network().inside(async || {
+        anyhow::Ok(dns::ask(dns::PROXY, "web.shop.svc.beta.example").await.is_err())
+    });
+    ensure!(inside.await?, "the sidecar answers DNS");
+
+    // What is not imported does not exist, and what is nobody's zone is refused.
+    assert_eq!(ask("mail.shop.svc.beta.example").await?, MISSING);
+    assert_eq!(dns::ask(server.address, "mail.shop.svc.beta.example").await?, MISSING);
+    for name in ["gw.beta.example", "web.shop.svc.gamma.example", "example.com"] {
+        assert_eq!(dns::ask(server.address, name).await?, REFUSED, "{name}");
+    }
+
+    // A name that resolves grants nothing: now another caller is the only one that may call.
+    let callers = r#"{peers: [alpha], callers: [{namespace: shop, serviceAccount: clerk}]}"#;
+    pair.beta.cluster.objects().apply(&policy("alpha", callers)).await?;
+    pair.wait_refused(&client).await?;
+    assert_eq!(ask(&pair.host()).await?.address, Some(address), "and it keeps its address");
+
+    // An import that goes takes its name with it.
+    set_exported(&pair.beta, "web", false).await?;
+    wait::until_true("the name to be gone", SOON, async || Ok(ask(&pair.host()).await? == MISSING))
+        .await
+}
+
+/// The sidecar's own configuration: a port that is caught by its address, not by its number alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_imports_with_the_same_tcp_port_have_a_listener_each() -> Result<()> {
+    let run = run("names-tcp")?;
+    let pair = start(&run).await?;
+    let server = NameServer::start(&run, &pair.alpha).await?;
+    for name in ["mail", "news"] {
+        let service = Service::new(name, "smtp", 25, pair.backend.address()).exported();
+        pair.beta.cluster.put_service(&service).await?;
+    }
+    let client = Client::start_with_all(&pair.alpha, "client", &[]).await?;
+    let mut found = Vec::new();
+    for name in ["mail", "news"] {
+        let host = format!("{name}.shop.svc.beta.example");
+        let address = wait::until(&format!("an address of {name}"), SOON, async || {
+            Ok(dns::ask(server.address, &host).await?.address)
+        })
+        .await?;
+        let listener = format!("\"{address}_25\"");
+        client
+            .agent()
+            .wait_configured("/config_dump?resource=dynamic_listeners", &listener)
+            .await?;
+        found.push(address);
+    }
+    ensure!(found[0] != found[1], "both have {}", found[0]);
+    Ok(())
+}
+
+/// What a newcomer misses is a line of `fedgate check`, until nothing is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_what_is_missing_until_names_resolve() -> Result<()> {
+    let run = run("names-check")?;
+    let pair = start(&run).await?;
+    let cluster = &pair.alpha.cluster;
+    let mesh = json!({ "mesh": "trustDomain: alpha.example\n" });
+    put_config_map(&pair.alpha, "istio-system", "istio", &mesh).await?;
+    let line = async || {
+        let output = cluster.fedgate(&["check", "--output", "json"]).await?;
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        let sections = report["sections"].as_array().into_iter().flatten();
+        let mut checks =
+            sections.flat_map(|section| section["checks"].as_array().into_iter().flatten());
+        let check = checks.find(|check| check["name"] == "names-resolve");
+        check.cloned().context("there is no such line")
+    };
+    let expect = async |outcome: &str, words: &str| {
+        let line = line().await?;
+        ensure!(
+            line["outcome"] == outcome && line.to_string().contains(words),
+            "expected {outcome} with {words:?}, found {line}"
+        );
+        anyhow::Ok(())
+    };
+    expect("failed", "no Pod of the Service fedgate-dns is ready").await?;
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "namespace": NAMESPACE,
+            "name": "fedgate-dns-1",
+            "labels": { "kubernetes.io/service-name": "fedgate-dns" },
+        },
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": ["10.78.0.250"], "conditions": { "ready": true } }],
+        "ports": [{ "name": "dns", "port": 15053, "protocol": "UDP" }],
+    });
+    cluster.objects().apply_one(&slice).await?;
+    expect("warning", "there is no ConfigMap kube-system/coredns").await?;
+    let corefile_of = |text: &str| json!({ "Corefile": text });
+    let default = ".:53 {\n    forward . /etc/resolv.conf\n}\n";
+    put_config_map(&pair.alpha, "kube-system", "coredns", &corefile_of(default)).await?;
+    expect("warning", "does not forward svc.beta.example").await?;
+    let (block, _) = corefile(&pair.alpha, ([127, 0, 0, 1], 53).into()).await?;
+    let whole = corefile_of(&format!("{default}{block}"));
+    put_config_map(&pair.alpha, "kube-system", "coredns", &whole).await?;
+    expect("ok", "CoreDNS forwards svc.beta.example").await
+}
+
+async fn put_config_map(mesh: &Mesh, namespace: &str, name: &str, data: &Value) -> Result<()> {
+    let metadata = json!({ "namespace": namespace, "name": name });
+    let map =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
+    mesh.cluster.objects().apply_one(&map).await.map(drop)
+}
