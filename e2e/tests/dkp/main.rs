@@ -5,6 +5,7 @@ mod answers;
 mod dataplane;
 mod documents;
 mod pairing;
+mod pods;
 mod requests;
 mod tokens;
 mod trust;

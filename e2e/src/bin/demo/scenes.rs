@@ -1,7 +1,8 @@
-//! The twelve scenes, in order.
+//! The thirteen scenes, in order.
 
 mod attack;
 mod change;
+mod pods;
 mod reach;
 mod trouble;
 mod trust;
@@ -84,6 +85,13 @@ pub(crate) async fn all(stage: &mut Stage, screen: &mut Screen) {
          Approve.",
         "beta holds the new root back and goes on with the known one, until an operator approves it",
         trust::swapped_root(stage),
+    )
+    .await;
+    s.scene(
+        "A client in alpha asks beta's kafka who leads, and calls the broker's own name. Its Service is exported to alpha \
+         only, with fedgate.dev/pods: \"true\".",
+        "the Pod kafka-1 answers under its own name; gamma is refused (not_granted)",
+        pods::followed(stage),
     )
     .await;
 }
