@@ -4,9 +4,24 @@ use super::evidence::{decided_by, not_in_table, passes_some_caller, report};
 use super::{Caller, Explainer, Explanation};
 use crate::status::told;
 use fedgate_core::{
-    Admission, Decision, Outcome, PeerName, SpiffeId, admit, decide_passthrough, judge,
+    Admission, Decision, MeshHost, Outcome, PeerName, ServiceName, SpiffeId, admit,
+    decide_passthrough, judge,
 };
 use fedgate_federation::federate::PeerReport;
+use fedgate_federation::object::{PODS_ANNOTATION, PUBLIC_SERVICE_LABEL};
+
+/// Why a name is in no row of the table.
+fn not_exported(service: &ServiceName) -> String {
+    match MeshHost::parse(&service.host) {
+        Some(MeshHost { pod: Some(pod), service: name, namespace, .. }) => format!(
+            "{service} is not exported: the Service {namespace}/{name} is not exported at this port, does not offer its Pods by name \
+             (annotation {PODS_ANNOTATION}), or has no Pod {pod}; see the findings of `fedgate status`"
+        ),
+        _ => format!(
+            "{service} is not exported: no Service with the label {PUBLIC_SERVICE_LABEL}: \"\" has this name and port"
+        ),
+    }
+}
 
 impl Explainer<'_> {
     pub(super) fn export(mut self) -> Explanation {
@@ -18,11 +33,7 @@ impl Explainer<'_> {
         let admission = match admit(self.sources.table, Some(&sni)) {
             Ok(admission) => admission,
             Err(reason) => {
-                let detail = format!(
-                    "{} is not exported: no Service with the label federation.istio.deckhouse.io/public-service: \"\" has this name and port",
-                    self.question.to
-                );
-                self.step("exported", false, detail);
+                self.step("exported", false, not_exported(&self.question.to));
                 return self.end(Some(reason.word()));
             }
         };
