@@ -9,6 +9,7 @@ use crate::world::World;
 use anyhow::{Context, Result};
 use fedgate_benches::Exports;
 use fedgate_core::{Options, ServiceName};
+use fedgate_envoy::connections::EARLY_DATA;
 use fedgate_envoy::{
     AccessLog, Connections, EnvoyFiles, File, FilePath, FilterKind, FilterModule, GatewayInputs,
 };
@@ -210,7 +211,7 @@ impl Variant {
         if self == Self::OpenLate {
             let tcp_proxy = &mut route[1]["typed_config"];
             tcp_proxy["upstream_connect_mode"] = "ON_DOWNSTREAM_TLS_HANDSHAKE".into();
-            tcp_proxy["max_early_data_bytes"] = 0.into();
+            tcp_proxy["max_early_data_bytes"] = EARLY_DATA.into();
         }
         *filters = first.into_iter().chain(route).collect();
     }
