@@ -51,14 +51,8 @@ pub(super) fn locate(
     document: &PrivateDocument,
     findings: &mut Vec<Finding>,
 ) -> Located {
-    let mut judge = Judge {
-        inputs,
-        candidate,
-        findings,
-        ours: reach::ours(inputs.local, candidate),
-        taken: BTreeSet::new(),
-        located: Located::default(),
-    };
+    let mut judge =
+        Judge { inputs, candidate, findings, taken: BTreeSet::new(), located: Located::default() };
     let locality = |gateway| document.extension.as_ref()?.locality(gateway).cloned();
     let gateways = document.gateways.iter().filter_map(|gateway| {
         Some(Gateway { locality: locality(gateway), ..judge.gateway(gateway)? })
@@ -70,15 +64,18 @@ struct Judge<'a> {
     inputs: &'a Inputs<'a>,
     candidate: &'a Candidate<'a>,
     findings: &'a mut Vec<Finding>,
-    /// This cluster's gateways, as this peer may know them.
-    ours: BTreeSet<GatewayAddress>,
     taken: BTreeSet<SocketAddr>,
     located: Located,
 }
 
 impl Judge<'_> {
+    /// This cluster's gateways, as this peer may know them.
+    fn ours(&self) -> impl Iterator<Item = &GatewayAddress> {
+        reach::ours(self.inputs.local, self.candidate)
+    }
+
     fn gateway(&mut self, announced: &GatewayAddress) -> Option<Gateway> {
-        if self.ours.contains(announced) {
+        if self.ours().any(|ours| ours == announced) {
             self.refuse_own(announced, None, "this cluster's own gateway");
             return None;
         }
@@ -150,8 +147,7 @@ impl Judge<'_> {
         let is_advertised = |gateway: &GatewayAddress| {
             gateway.port == announced.port && gateway.address == GatewayHost::Ip(address.ip())
         };
-        let advertised =
-            self.ours.iter().any(is_advertised).then_some("this cluster's own gateway");
+        let advertised = self.ours().any(is_advertised).then_some("this cluster's own gateway");
         if let Some(owner) = advertised.or_else(|| local.own_addresses.owner(address)) {
             let owner = owner.to_owned();
             self.refuse_own(announced, Some(address), &owner);

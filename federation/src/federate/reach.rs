@@ -150,9 +150,12 @@ fn wrong_listener(
 /// Returns the addresses that are this cluster's own gateway for the peer: those that all peers are
 /// told, and its own. Addresses for other peers are not among them: each private network has its
 /// own 10.0.0.1.
-pub(super) fn ours(local: &LocalCluster, candidate: &Candidate<'_>) -> BTreeSet<GatewayAddress> {
+pub(super) fn ours<'a>(
+    local: &'a LocalCluster,
+    candidate: &'a Candidate<'_>,
+) -> impl Iterator<Item = &'a GatewayAddress> {
     let own = own(local, candidate).map(|(advertised, _)| advertised).unwrap_or_default();
-    local.gateways.iter().chain(own.iter().map(|one| &one.gateway)).cloned().collect()
+    local.gateways.iter().chain(own.iter().map(|one| &one.gateway))
 }
 
 /// Returns a finding for each peer in the settings that does not exist.
