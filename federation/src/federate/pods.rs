@@ -81,7 +81,7 @@ fn asked(service: &ServiceObject, offer: &Offer) -> Result<PodNames, Box<Finding
     };
     if !service.headless {
         return refused(
-            "expected a headless Service (spec.clusterIP: None), whose Pods have names in DNS, found one with an address"
+            "expected a headless Service, one without a cluster IP, found one that has one"
                 .to_owned(),
         );
     }

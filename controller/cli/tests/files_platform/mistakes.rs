@@ -87,6 +87,13 @@ pub(crate) fn manifests() -> Vec<(&'static str, String)> {
         ("annotation-misspelt", service(PORTS, "  annotations: {fedgate.dev/peer: beta}\n")),
         ("annotation-list", service(PORTS, "  annotations: {fedgate.dev/peers: [beta]}\n")),
         ("mode", service(PORTS, "  annotations: {fedgate.dev/gateway-mode: Passthrough}\n")),
+        ("pods-word", service(PORTS, "  annotations: {fedgate.dev/pods: 'all'}\n")),
+        ("pods-address", service(PORTS, "  annotations: {fedgate.dev/pods: 'true'}\n")),
+        (
+            "pods-nobody",
+            service(PORTS, "  annotations: {fedgate.dev/pods: 'true'}\n")
+                .replace("  ports:", "  clusterIP: None\n  ports:"),
+        ),
         ("external", service(PORTS, "").replace("  ports:", "  type: ExternalName\n  ports:")),
         ("spec-list", "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: []\n".into()),
         // EndpointSlices.
