@@ -135,7 +135,7 @@ impl Settings {
 
     fn yaml(&self) -> String {
         let mut yaml = format!("trustDomain: {}\nclusterUUID: {}\n", self.trust_domain, self.uuid);
-        let _ = write!(yaml, "gateway:\n  listen: {}\n", self.gateway);
+        let _ = write!(yaml, "gateway:\n  listen: '{}'\n", self.gateway);
         // proxy-wasm is the default, and builds from before the native filter do not know the field.
         if self.filter != Filter::ProxyWasm {
             let _ = writeln!(yaml, "  filter: {}", self.filter.word());
@@ -148,7 +148,7 @@ impl Settings {
         }
         let _ = write!(yaml, "  filterModule: {}\n  advertise:\n", self.filter_module.display());
         for address in &self.advertise {
-            let _ = writeln!(yaml, "    - {address}");
+            let _ = writeln!(yaml, "    - '{address}'");
         }
         yaml += &indented(&self.more.gateway);
         let (first, last) = (self.egress_ports.start(), self.egress_ports.end());

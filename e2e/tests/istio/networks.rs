@@ -3,11 +3,12 @@
 
 use super::fixture::{Pair, SOON, run};
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::client::Client;
+use fedgate_e2e::client::{Client, plain_get};
 use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::{self, Mesh};
 use fedgate_e2e::kubernetes::balancer::{Balancer, Header};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
+use fedgate_e2e::manifest::Service;
 use fedgate_e2e::wait;
 use serde_json::{Value, json};
 use std::net::SocketAddrV4;
@@ -26,9 +27,12 @@ async fn the_gateway_logs_the_client_that_the_balancer_names() -> Result<()> {
         let source = SocketAddrV4::new([192, 0, 2, 77].into(), 40_000);
         mesh.balancer().set_header(Some(Header { binary: true, source }));
     }
-    let client = pair.client().await?;
+    pair.client().await?;
+    let caller = pair.alpha.cluster.authority().workload("spiffe://alpha.example/ns/shop/sa/x")?;
+    let (caller, sni) = (Client::new(Some(&caller))?, pair.web.sni("beta.example"));
     let log = pair.beta_log()?;
-    pair.call(&client).await?;
+    let answer = caller.get(pair.beta.gateway_address(), &sni, &pair.host()).await?;
+    ensure!(answer.status == 200, "{answer:?}");
     let allowed = |outcome: &Option<String>| outcome.as_deref() == Some("allowed");
     let entry = log.wait_for("a call", |entry| allowed(&entry.outcome)).await?;
     ensure!(entry.client.as_deref() == Some("192.0.2.77:40000"), "{entry:?}");
@@ -50,13 +54,10 @@ async fn the_gateway_logs_the_client_that_the_balancer_names() -> Result<()> {
     .await?;
 
     // The twin: a peer that goes around the balancer gets nothing.
-    let caller = pair.alpha.cluster.authority().workload("spiffe://alpha.example/ns/shop/sa/x")?;
-    let (sni, before) = (pair.web.sni("beta.example"), pair.backend.connections());
-    let around = Client::new(Some(&caller))?.get(gateway.address(), &sni, &pair.host()).await;
+    let before = pair.backend.connections();
+    let around = caller.get(gateway.address(), &sni, &pair.host()).await;
     ensure!(around.is_err() && pair.backend.connections() == before, "{around:?}");
-    let through = Client::new(Some(&caller))?;
-    let answer = through.get(pair.beta.gateway_address(), &sni, &pair.host()).await?;
-    ensure!(answer.status == 200, "{answer:?}");
+    ensure!(gateway.agent().stat(refused).await? == Some(1), "it is counted");
     Ok(())
 }
 
@@ -71,10 +72,10 @@ async fn tell_alpha(beta: &Mesh, addresses: Option<&str>) -> Result<()> {
     beta.cluster.objects().patch(alpha(), &patch).await.map(drop)
 }
 
-/// The endpoints of `web` in alpha, each with its locality.
+/// The endpoints of `plain` in alpha, each with its locality.
 async fn endpoints(pair: &Pair) -> Result<Vec<(String, Option<String>)>> {
-    let host = pair.host();
-    let key = Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, &host);
+    let host = HOST;
+    let key = Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, host);
     let entry = pair.alpha.cluster.objects().get(key).await?.context("no ServiceEntry")?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let endpoints = entry["spec"]["endpoints"].as_array().context("no endpoints")?;
@@ -106,14 +107,17 @@ async fn a_peer_connects_where_it_is_told_and_to_the_nearest_gateway_first() -> 
         beta.balancer(),
         [beta.gateway_address().ip(), far.address().ip()].map(|ip| ip.to_string()),
     );
-    let client = pair.client().await?;
+    let plain = Service::new("plain", "tcp", PORT, pair.backend.address()).exported();
+    beta.cluster.put_service(&plain).await?;
+    let client = istio::Client::start(&pair.alpha, "client", &[import()]).await?;
+    wait_calls(&client).await?;
     wait_endpoints(&pair, &[(&near_ip, None)]).await?;
     quiet_connections_are_kept(&pair, &client).await?;
 
     // Only alpha is told the second address.
     tell_alpha(beta, Some(&far.address().to_string())).await?;
     wait_endpoints(&pair, &[(&far_ip, None)]).await?;
-    pair.wait_answers(&client).await?;
+    wait_calls(&client).await?;
     let before = near.accepted();
     let output = beta.cluster.fedgate(&["status"]).await?;
     let shown = String::from_utf8(output.stdout)?;
@@ -133,24 +137,24 @@ async fn a_peer_connects_where_it_is_told_and_to_the_nearest_gateway_first() -> 
     let mut expected = [(near_ip.as_str(), Some("eu/eu-a")), (far_ip.as_str(), Some("us/us-1"))];
     expected.sort_unstable();
     wait_endpoints(&pair, &expected).await?;
-    let client = istio::Client::start(&pair.alpha, "zoned", &[pair.import()]).await?;
-    pair.wait_answers(&client).await?;
+    let client = istio::Client::start(&pair.alpha, "zoned", &[import()]).await?;
+    wait_calls(&client).await?;
     let (near_before, far_before) = (near.accepted(), far.accepted());
-    calls(&pair, &client, 20).await?;
+    calls(&client, 20).await;
     ensure!(near.accepted() > near_before.max(before), "the near gateway is used");
     let new = far.accepted() - far_before;
     ensure!(new <= PROBES, "the far gateway got {new} connections");
 
     // With the near gateway gone, the far one takes over; and the near one takes back.
     near.set_targets(Vec::new());
-    pair.wait_answers(&client).await?;
+    wait_calls(&client).await?;
     let far_before = far.accepted();
-    calls(&pair, &client, 20).await?;
-    ensure!(far.accepted() > far_before, "the far gateway is used");
+    let answered = calls(&client, 20).await;
+    ensure!(answered == 20 && far.accepted() >= far_before + 20, "{answered} calls are answered");
     near.set_targets(vec![beta.gateway()?.address()]);
     wait::until_true("the near gateway to be used again", SOON * 3, async || {
         let before = near.accepted();
-        calls(&pair, &client, 5).await?;
+        calls(&client, 5).await;
         Ok(near.accepted() >= before + 5)
     })
     .await?;
@@ -162,28 +166,43 @@ async fn a_peer_connects_where_it_is_told_and_to_the_nearest_gateway_first() -> 
 /// alpha's controller probes each gateway once a minute.
 const PROBES: usize = 2;
 
-/// Calls that do not share a connection.
-async fn calls(pair: &Pair, client: &istio::Client, count: usize) -> Result<()> {
+const HOST: &str = "plain.shop.svc.beta.example";
+/// The protocol is TCP, so each call is a separate connection.
+const PORT: u16 = 83;
+
+fn import() -> istio::Import {
+    istio::Import { host: HOST.into(), port: PORT, protocol: "TCP" }
+}
+
+/// How many of several calls are answered.
+async fn calls(client: &istio::Client, count: usize) -> usize {
+    let mut answered = 0;
     for _ in 0..count {
-        let _ = pair.call(client).await;
+        let call = move |address| async move { plain_get(address, HOST).await };
+        let answer = client.call(HOST, PORT, call).await;
+        answered += usize::from(answer.is_ok_and(|answer| answer.status == 200));
     }
-    Ok(())
+    answered
+}
+
+async fn wait_calls(client: &istio::Client) -> Result<()> {
+    wait::until_true("calls to be answered", SOON, async || Ok(calls(client, 3).await == 3)).await
 }
 
 /// istiod passes the settings on to the client's sidecar and to the gateway.
 async fn quiet_connections_are_kept(pair: &Pair, client: &istio::Client) -> Result<()> {
-    let dump = client.agent().ask("config_dump").await?;
+    let dump = client.agent().ask("/config_dump").await?;
     let dump: Value = serde_json::from_str(&dump)?;
     let cluster = find(&dump, &|value| {
         let name = value["name"].as_str().unwrap_or_default();
-        name.starts_with("outbound|80|") && name.ends_with(&pair.host())
+        name.starts_with("outbound|83|") && name.ends_with(HOST)
     });
-    let cluster = cluster.context("no cluster for web")?;
+    let cluster = cluster.context("no cluster for plain")?;
     let keepalive = &cluster["upstream_connection_options"]["tcp_keepalive"];
     let expected = json!({ "keepalive_probes": 3, "keepalive_time": 30, "keepalive_interval": 10 });
     ensure!(*keepalive == expected, "{keepalive}");
     let dump: Value =
-        serde_json::from_str(&pair.beta.gateway()?.agent().ask("config_dump").await?)?;
+        serde_json::from_str(&pair.beta.gateway()?.agent().ask("/config_dump").await?)?;
     let listener = find(&dump, &|value| {
         value["socket_options"].is_array() && value["filter_chains"].is_array()
     });

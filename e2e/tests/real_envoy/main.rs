@@ -31,3 +31,4 @@ mod secrets;
 mod terminal;
 mod transport;
 mod upgrade;
+mod zones;

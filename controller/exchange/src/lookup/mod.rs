@@ -16,6 +16,7 @@
 
 #[cfg(test)]
 mod lookup_tests;
+mod routes;
 mod system;
 
 pub(crate) use system::SystemResolver;
@@ -37,7 +38,7 @@ const OF_ONE_PEER: usize = 4;
 
 /// The shortest interval between lookups of a peer's names, whatever their records say.
 const SHORTEST: Duration = Duration::from_secs(5);
-/// The longest interval, so that changes of `/etc/hosts` or of a long-lived record are noticed.
+/// The longest interval, so that changes of a long-lived record are noticed.
 const LONGEST: Duration = Duration::from_secs(300);
 /// The longest wait after failures in a row.
 const LONGEST_AFTER_FAILURE: Duration = Duration::from_secs(60);
@@ -204,7 +205,8 @@ async fn look_up(shared: &LookUps, names: &Names) -> Round {
             // The semaphores are never closed.
             let _permits = (own.acquire().await, all.acquire().await);
             let found = timeout(time, resolver.look_up(name.clone())).await;
-            (name, found.unwrap_or_else(|_| Err(format!("no answer within {time:?}"))))
+            let found = found.unwrap_or_else(|_| Err(format!("no answer within {time:?}")));
+            (name, found.map(|found| routes::with_route(found, routes::has_route)))
         });
     }
     let mut found = tasks.join_all().await;

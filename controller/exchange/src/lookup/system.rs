@@ -1,7 +1,7 @@
 //! This machine's resolver: `/etc/hosts` first, then the name servers in `/etc/resolv.conf`. Both
 //! files are read again at short intervals.
 
-use super::{Found, LONGEST, Resolve};
+use super::{Found, Resolve};
 use fedgate_core::Hostname;
 use fedgate_federation::shown;
 use futures_util::future::BoxFuture;
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long the contents of the two files are reused.
 const FRESH: Duration = Duration::from_secs(5);
+/// How long an address in `/etc/hosts` is taken as valid. The file has no times, and costs little.
+const IN_HOSTS: Duration = Duration::from_secs(30);
 /// The time limit for one query to a name server.
 const QUESTION: Duration = Duration::from_secs(2);
 
@@ -41,7 +43,7 @@ impl Resolve for SystemResolver {
                 .map_err(|_| "not a name that DNS can have".to_owned())?;
             match current.in_hosts(&complete) {
                 addresses if addresses.is_empty() => current.ask(complete).await,
-                addresses => Ok(Found { addresses, time_to_live: LONGEST }),
+                addresses => Ok(Found { addresses, time_to_live: IN_HOSTS }),
             }
         })
     }
