@@ -75,7 +75,8 @@ fn pods_have_the_rows_of_their_service() {
 
 #[test]
 fn pods_of_a_service_that_does_not_ask_have_no_name() {
-    let changes: [(&str, fn(&mut ServiceObject)); 5] = [
+    type Change = (&'static str, fn(&mut ServiceObject));
+    let changes: [Change; 5] = [
         ("no annotation", |db| db.annotations.clear()),
         ("false", |db| drop(db.annotations.insert(PODS_ANNOTATION.into(), "false".into()))),
         ("another word", |db| drop(db.annotations.insert(PODS_ANNOTATION.into(), "yes".into()))),

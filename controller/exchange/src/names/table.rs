@@ -95,12 +95,13 @@ impl Names {
     }
 }
 
-/// The zone of an imported host: what its peer owns, `svc.` and the trust domain. The zone of any
-/// other host is its parent.
+/// The zone of an imported host: what its peer owns, `svc.` and the trust domain. Before it are the
+/// names of the Service and its namespace, and that of a Pod. The zone of any other host is its
+/// parent.
 pub fn zone_of(host: &str) -> Option<&str> {
     let (_, parent) = host.split_once('.')?;
-    let of_peer = parent.split_once('.').map(|(_, zone)| zone);
-    Some(of_peer.filter(|zone| zone.starts_with("svc.")).unwrap_or(parent))
+    let of_peer = ancestors(host).skip(2).take(2).find(|zone| zone.starts_with("svc."));
+    Some(of_peer.unwrap_or(parent))
 }
 
 /// The name, its parent, and so on.

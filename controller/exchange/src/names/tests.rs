@@ -164,6 +164,7 @@ fn without_names_yet_the_client_may_ask_another_server() {
 #[test]
 fn the_zone_of_a_host_is_what_its_owner_has() {
     assert_eq!(zone_of("web.shop.svc.beta.example"), Some("svc.beta.example"));
+    assert_eq!(zone_of("db-0.db.shop.svc.beta.example"), Some("svc.beta.example"));
     assert_eq!(zone_of("web.shop.global"), Some("shop.global"));
     assert_eq!(zone_of("web"), None);
 }
