@@ -141,14 +141,11 @@ async fn two(
     Ok(pods)
 }
 
-async fn reach<T: Send + 'static, F: Future<Output = Result<T>>>(
+async fn reach<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
     client: &Client,
     (host, port): (&str, u16),
     call: fn(SocketAddr) -> F,
-) -> Result<T>
-where
-    F: Send + 'static,
-{
+) -> Result<T> {
     client.call(host, port, call).await
 }
 
