@@ -26,4 +26,5 @@ mod revocation;
 mod rotation;
 mod switch;
 mod tampering;
+mod terminal;
 mod upgrade;
