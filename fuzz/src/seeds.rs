@@ -65,6 +65,7 @@ const PRIVATE: &str = r#"{
   "publicServices": [{"hostname": "web.shop.svc.beta.example", "ports": [{"name": "http", "port": 80}]}],
   "fedgate": {"sequence": 1767225600000, "serviceCount": 1, "network": {"name": "n", "podCIDRs": ["10.0.0.0/16"]},
     "gatewayIdentities": ["spiffe://beta.example/ns/istio-system/sa/gateway"],
+    "gatewayLocalities": [{"address": "192.0.2.1", "port": 15443, "locality": "eu-west/a/rack-1"}],
     "view": {"sequence": 7, "gateways": [{"address": "192.0.2.7", "port": 15443}], "clockAhead": -40,
       "fetch": {"reason": "FetchFailed", "since": "2026-01-01T00:00:00Z"},
       "probe": {"reason": "Succeeded", "since": "2026-01-01T00:00:00Z"}}}

@@ -32,6 +32,10 @@ const NEEDS: [Need; 18] = [
     ("curl", &["--version"], "curl, to run the commands of the guides"),
 ];
 
+/// The device by which a test forwards packets itself.
+#[cfg(target_os = "linux")]
+const TUN: &str = "/dev/net/tun";
+
 /// Checks that all of them are installed.
 ///
 /// # Errors
@@ -48,6 +52,12 @@ pub fn check() -> Result<()> {
         missing.concat()
     );
     crate::network::unshare()?;
+    #[cfg(target_os = "linux")]
+    ensure!(
+        std::path::Path::new(TUN).exists(),
+        "the tests with a load balancer need {TUN}, which this machine lacks: load the kernel's module tun, and pass the device \
+         on to a container"
+    );
     #[cfg(target_os = "linux")]
     crate::inotify::check()?;
     Ok(())

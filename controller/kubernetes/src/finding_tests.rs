@@ -78,6 +78,12 @@ fn of_sources() -> Vec<Finding> {
         findings.extend(own.lost(Some(&stored), &flags(&[]).unwrap()));
     }
     sources::gateway::addresses(&flags(&[]).unwrap(), &Observed::default(), &mut findings);
+    let service = ObjectRef::service("fedgate-system", "fedgate-gateway");
+    findings.extend(sources::balancer::finding(
+        &flags(&[]).unwrap(),
+        service,
+        "load-balancer.hetzner.cloud/uses-proxyprotocol",
+    ));
     sources::roots::roots(
         &BTreeMap::new(),
         ("fedgate-system", "istio-ca-root-cert"),

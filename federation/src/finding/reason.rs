@@ -195,6 +195,8 @@ finding_reasons! {
     NoRoots = "no_roots",
     /// The address of this cluster's gateway is not known, so it cannot be announced to peers.
     NoGatewayAddress = "no_gateway_address",
+    /// The gateway's load balancer sends the PROXY protocol, which the gateway does not expect.
+    UnexpectedProxyProtocol = "unexpected_proxy_protocol",
 
     // Found by an adapter when it puts things in force.
     /// No local port is left for an import.
@@ -239,6 +241,7 @@ impl FindingReason {
         Self::IdentityReplaced,
         Self::NoRoots,
         Self::NoGatewayAddress,
+        Self::UnexpectedProxyProtocol,
         Self::TableTooLarge,
         Self::TableNotLoaded,
         Self::ModuleHeldBack,

@@ -1,9 +1,9 @@
 //! The addresses at which peers reach the gateway (peer protocol, section 4): a configured list,
 //! else those of a `LoadBalancer`, else the nodes of a `NodePort`.
 
-use super::Observed;
 use super::json::{cidrs, is_true, list, text};
 use super::pod::GatewayPod;
+use super::{Observed, balancer};
 use crate::api::watch::Key;
 use crate::settings::ControllerSettings;
 use fedgate_core::ServicePort;
@@ -25,6 +25,8 @@ pub(crate) struct GatewayService {
     ingress: Vec<String>,
     /// `spec.clusterIPs` and `spec.externalIPs`.
     ips: Vec<IpAddr>,
+    /// The annotation that makes its balancer send the PROXY protocol.
+    proxy_protocol: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -117,6 +119,7 @@ pub(crate) fn keep_service(object: DynamicObject) -> GatewayService {
     let ingress =
         |entry: &Value| ["ip", "hostname"].into_iter().find_map(|field| text(&entry[field]));
     GatewayService {
+        proxy_protocol: balancer::proxy_protocol(&object),
         service_type: text(&spec["type"]).unwrap_or_default(),
         ports: list(&spec["ports"]).filter_map(|port| Port::deserialize(port).ok()).collect(),
         ingress: list(&status["loadBalancer"]["ingress"]).filter_map(ingress).collect(),
@@ -162,14 +165,19 @@ pub(crate) fn addresses(
     observed: &Observed,
     findings: &mut Vec<Finding>,
 ) -> Vec<Advertised> {
-    if !settings.gateway.advertise.is_empty() {
-        return ordered(settings.gateway.advertise.clone());
-    }
     let key = Key {
         namespace: settings.namespaces.gateway().to_owned(),
         name: settings.gateway.service.clone(),
     };
-    let found = match observed.gateway_services.get(&key) {
+    let service = observed.gateway_services.get(&key);
+    let unexpected = service.and_then(|service| service.proxy_protocol).and_then(|annotation| {
+        balancer::finding(settings, ObjectRef::service(&key.namespace, &key.name), annotation)
+    });
+    findings.extend(unexpected);
+    if !settings.gateway.advertise.is_empty() {
+        return ordered(settings.gateway.advertise.clone());
+    }
+    let found = match service {
         Some(service) => of_service(service, settings.gateway.port, observed),
         None => Err("there is no such Service".to_owned()),
     };

@@ -8,6 +8,7 @@
 //! | `slices` | the Pods of exported headless Services |
 //! | `entries` | others' ServiceEntries |
 //! | `gateway` | where peers reach the gateway: its Service, its Pods, their Nodes |
+//! | `balancer` | what the gateway's Service tells its load balancer |
 //! | `own` | the addresses that this cluster itself listens on |
 //! | `pod` | the gateway's Pods, one by one |
 //! | `network` | Pod and Service CIDRs |
@@ -20,6 +21,7 @@
 //! [`Observed`] is all of it at one moment. The controller gets it from watches, the command line
 //! from one list of each kind. Both derive the same from it.
 
+pub(super) mod balancer;
 pub(super) mod entries;
 pub(super) mod federation;
 pub(super) mod gateway;

@@ -350,6 +350,8 @@ fn an_invalid_extension_is_left_out() {
         json!({"sequence": -1, "serviceCount": 1}),
         json!({"sequence": 1, "serviceCount": 1, "network": {"podCIDRs": ["x"]}}),
         json!({"sequence": 1, "serviceCount": 1, "gatewayIdentities": vec!["x"; 65]}),
+        json!({"sequence": 1, "serviceCount": 1, "gatewayLocalities": vec![json!({}); 65]}),
+        json!({"sequence": 1, "serviceCount": 1, "gatewayLocalities": "eu"}),
     ] {
         let mut value = with_services(json!([web()]));
         value["fedgate"] = extension.clone();
@@ -383,4 +385,33 @@ fn gateway_identities_outside_the_trust_domain_are_dropped() {
     let identities = parsed.document.extension.unwrap().gateway_identities;
     assert_eq!(identities.iter().map(|identity| identity.as_str()).collect::<Vec<_>>(), [own]);
     assert_eq!(found(&parsed.findings, Reason::ForeignIdentity).len(), 2);
+}
+
+/// A gateway whose locality is dropped may be anywhere.
+#[test]
+fn localities_that_cannot_be_read_are_dropped_one_by_one() {
+    let row = |address: &str, port: u16, locality: &str| json!({"address": address, "port": port, "locality": locality});
+    let mut value = with_services(json!([]));
+    value["fedgate"] = json!({"sequence": 1, "serviceCount": 0, "gatewayLocalities": [
+        row("192.0.2.1", 15_443, "eu-west/a"),
+        row("192.0.2.1", 15_443, "us/b"),
+        row("192.0.2.2", 15_443, "eu//a"),
+        row("192.0.2.3", 15_443, &"a".repeat(64)),
+        row("169.254.169.254", 15_443, "eu"),
+        row("192.0.2.4", 0, "eu"),
+        {"address": "192.0.2.5", "port": 15_443},
+    ]});
+    let parsed = read_private(&value).unwrap();
+    assert_eq!(
+        found(&parsed.findings, Reason::InvalidExtension).len(),
+        5,
+        "{:#?}",
+        parsed.findings
+    );
+    let extension = parsed.document.extension.unwrap();
+    let known: Vec<_> =
+        extension.gateway_localities.iter().map(|one| one.locality.as_str()).collect();
+    assert_eq!(known, ["eu-west/a"], "the first one counts");
+    let gateway = |host| extension.locality(&gateway(host)).map(|locality| locality.as_str());
+    assert_eq!((gateway("192.0.2.1"), gateway("192.0.2.3")), (Some("eu-west/a"), None));
 }
