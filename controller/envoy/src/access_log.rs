@@ -46,13 +46,26 @@ fn decided(what: &str) -> String {
     format!("%FILTER_STATE(wasm.fedgate.{what}:PLAIN)%")
 }
 
+/// The same for a connection by server name. `reason` says why it was closed without a service:
+/// `filter_chain_not_found` if the name is none of an import, or there is none.
+pub(super) fn named_log(log: &AccessLog) -> Value {
+    let mut format = egress_format("%FILTER_CHAIN_NAME%");
+    format["sni"] = "%REQUESTED_SERVER_NAME%".into();
+    format["reason"] = "%RESPONSE_CODE_DETAILS%".into();
+    access_log(log, format)
+}
+
 /// What the egress knows of a connection: its service, and which gateway of the peer accepted it or
 /// why none did.
 pub(super) fn egress_log(log: &AccessLog, service: &ServiceName) -> Value {
-    let format = json!({
+    access_log(log, egress_format(&service.to_string()))
+}
+
+fn egress_format(service: &str) -> Value {
+    json!({
         "time": "%START_TIME%",
         "connection": "%CONNECTION_ID%",
-        "service": service.to_string(),
+        "service": service,
         "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
         "cluster": "%UPSTREAM_CLUSTER_RAW%",
         "gateway": "%UPSTREAM_HOST%",
@@ -64,8 +77,7 @@ pub(super) fn egress_log(log: &AccessLog, service: &ServiceName) -> Value {
         "bytes_received": "%BYTES_RECEIVED%",
         "bytes_sent": "%BYTES_SENT%",
         "duration_ms": "%DURATION%",
-    });
-    access_log(log, format)
+    })
 }
 
 fn access_log(log: &AccessLog, format: Value) -> Value {

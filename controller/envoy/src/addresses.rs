@@ -51,6 +51,11 @@ impl AddressRange {
         Ok(Self(range))
     }
 
+    /// The network.
+    pub fn network(&self) -> IpNet {
+        self.0
+    }
+
     /// Returns true if it is a range of this machine's own addresses.
     pub fn is_loopback(&self) -> bool {
         self.0.addr().is_loopback()
@@ -153,6 +158,28 @@ pub fn allocate_addresses(
         addresses: allocation.ports.into_iter().map(address).collect(),
         reserved: allocation.reserved.into_iter().map(address).collect(),
     }
+}
+
+/// What is missing if hosts have no address: the message of a finding, to which the name of the
+/// setting is added.
+pub fn lacking(
+    range: &AddressRange,
+    imports: &Imports,
+    addresses: &BTreeMap<Hostname, IpAddr>,
+) -> Option<String> {
+    let hosts = imports.by_host().filter_map(|ports| ports.first());
+    let mut without = hosts.filter(|host| !addresses.contains_key(&host.service.host));
+    let first = without.next()?;
+    let more = match without.count() {
+        0 => String::new(),
+        more => format!(" and {more} more hosts"),
+    };
+    Some(format!(
+        "no address for {}{more}: {} of {} are used, and no peer gets more than it leaves for others; choose a larger range in",
+        first.service.host,
+        addresses.len(),
+        range.size(),
+    ))
 }
 
 /// One import for a host with all its ports.

@@ -2,6 +2,7 @@
 
 use super::bootstrap::bootstrap;
 use super::file::Step;
+use super::named::{self, ServerNames};
 use super::text::{self, Texts};
 use super::{
     AccessLog, EgressInputs, File, FilePath, Quiet, cluster, health, limits, listener, localities,
@@ -22,6 +23,7 @@ const IDENTITY: &str = "egress/identity.json";
 pub(super) struct EgressTexts {
     clusters: Texts<PeerCluster>,
     listeners: Texts<Listener>,
+    server_names: Texts<ServerNames>,
 }
 
 pub(super) fn files(
@@ -34,11 +36,21 @@ pub(super) fn files(
         cluster::peer(cluster, &folder.join(IDENTITY))
     });
     let listeners = texts.listeners.of(listeners(inputs, &outlets), |listener| {
+        let make = if listener.by_name { named::at_own_address } else { listener::import };
         let more = (inputs.access_log, listener.quiet);
-        listener::import(&listener.service, &listener.way, listener.listen, more)
+        make(&listener.service, &listener.way, listener.listen, more)
     });
+    let server_names = inputs.names.server_names.and_then(|listen| {
+        ServerNames::of(
+            listen,
+            &outlets,
+            |outlet| way(outlet.import),
+            (inputs.access_log, inputs.quiet),
+        )
+    });
+    let server_names = texts.server_names.of(server_names.into_iter(), ServerNames::listener);
     let health = text::resource(&health::typed_listener(&socket(folder)));
-    let listeners: Vec<_> = std::iter::once(health).chain(listeners).collect();
+    let listeners: Vec<_> = std::iter::once(health).chain(listeners).chain(server_names).collect();
     vec![
         File::secret(IDENTITY, &trust::identity_secret(inputs.identity)),
         File::json(Step::Base, limits::file("egress"), &limits::limits(inputs.connections)),
@@ -49,10 +61,10 @@ pub(super) fn files(
 }
 
 /// An import with all that it needs.
-struct Outlet<'a> {
-    import: &'a Import,
-    bundle: &'a TrustBundle,
-    port: u16,
+pub(super) struct Outlet<'a> {
+    pub(super) import: &'a Import,
+    pub(super) bundle: &'a TrustBundle,
+    pub(super) port: u16,
 }
 
 /// Everything that the cluster of a peer's gateways is made from.
@@ -72,6 +84,8 @@ struct Listener {
     service: ServiceName,
     way: String,
     listen: SocketAddr,
+    /// At the address of its host, instead of the import's local port.
+    by_name: bool,
     access_log: AccessLog,
     quiet: Quiet,
 }
@@ -102,12 +116,18 @@ fn ways(inputs: &EgressInputs<'_>, outlets: &[Outlet<'_>]) -> Vec<PeerCluster> {
 }
 
 fn listeners(inputs: &EgressInputs<'_>, outlets: &[Outlet<'_>]) -> impl Iterator<Item = Listener> {
-    outlets.iter().map(|outlet| Listener {
+    let listener = |outlet: &Outlet<'_>, listen, by_name| Listener {
         service: outlet.import.service.clone(),
         way: way(outlet.import),
-        listen: SocketAddr::new(inputs.listen, outlet.port),
+        listen,
+        by_name,
         access_log: inputs.access_log.clone(),
         quiet: inputs.quiet,
+    };
+    outlets.iter().flat_map(move |outlet| {
+        let at_port = listener(outlet, SocketAddr::new(inputs.listen, outlet.port), false);
+        let named = inputs.names.of(&outlet.import.service);
+        std::iter::once(at_port).chain(named.map(|address| listener(outlet, address, true)))
     })
 }
 

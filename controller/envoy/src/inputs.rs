@@ -1,6 +1,6 @@
 //! What the files are made from.
 
-use super::{FilePath, FilterModule, Identity, Quiet};
+use super::{EgressNames, FilePath, FilterModule, Identity, Quiet};
 use fedgate_core::{Options, ServiceName, Table, TrustDomain};
 use fedgate_federation::bundle::{Root, TrustBundle};
 use fedgate_federation::document::Locality;
@@ -90,6 +90,8 @@ pub struct EgressInputs<'a> {
     pub imports: &'a Imports,
     /// The local port of each import: see [`allocate`](super::allocate).
     pub ports: &'a BTreeMap<ServiceName, u16>,
+    /// Where imports are reached by their own names.
+    pub names: EgressNames<'a>,
     /// The peers' roots.
     pub bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
     /// Where the egress logs connections.

@@ -15,7 +15,7 @@
 //! | `gateway/filter/filter.json` | the filter and its table | the table changes |
 //! | `gateway/filter/fedgate_filter-<hash>.wasm` | the filter's module | the module changes |
 //! | `egress/bootstrap.json` | what Envoy is started with | the settings change |
-//! | `egress/lds.json` | a local port for each import, and the listener that shows that the egress runs | imports come and go |
+//! | `egress/lds.json` | a local port for each import, an address of its host and the port for server names if these are set, and the listener that shows that the egress runs | imports come and go |
 //! | `egress/cds.json` | a cluster for each peer: its gateways, its roots, the identities that its gateways may have; and a second one if TLS passes through to its workloads | any of these changes |
 //! | `egress/identity.json` | the cluster's own certificate and key (mode 0600) | they are renewed |
 //!
@@ -67,6 +67,7 @@ mod inputs;
 mod limits;
 pub mod listener;
 mod localities;
+mod named;
 pub mod plugin;
 mod ports;
 pub mod proxy_protocol;
@@ -76,13 +77,14 @@ mod text;
 pub mod trust;
 mod write;
 
-pub use addresses::{AddressRange, HostAddresses, allocate_addresses};
+pub use addresses::{AddressRange, HostAddresses, allocate_addresses, lacking};
 pub use connections::Quiet;
 pub use descriptors::Descriptors;
 pub use file::{File, FilePath, PathError};
 pub use filter::{FilterKind, FilterModule};
 pub use identity::{Identity, IdentityError};
 pub use inputs::{AccessLog, Connections, EgressInputs, GatewayInputs};
+pub use named::EgressNames;
 pub use ports::{Allocation, PortRequest, allocate};
 pub use resource::metric_name;
 pub use write::{WriteError, Written};

@@ -157,18 +157,23 @@ pub(super) fn import(
         "enable_reuse_port": false,
         "per_connection_buffer_limit_bytes": BUFFER,
         "access_log": [egress_log(access_log, service)],
-        "filter_chains": [{ "filters": [server_name(service), tcp_proxy(json!({
-            "stat_prefix": metric_name(&service.cluster()),
-            "cluster": way,
-            "max_connect_attempts": CONNECT_ATTEMPTS,
-            "idle_timeout": quiet.idle_timeout_text(),
-        }))] }],
+        "filter_chains": [{ "filters": [server_name(service), routed(&metric_name(&service.cluster()), way, quiet)] }],
     });
     typed(LISTENER, listener)
 }
 
+/// Sends a connection through a cluster of a peer's gateways.
+pub(super) fn routed(stat_prefix: &str, way: &str, quiet: Quiet) -> Value {
+    tcp_proxy(json!({
+        "stat_prefix": stat_prefix,
+        "cluster": way,
+        "max_connect_attempts": CONNECT_ATTEMPTS,
+        "idle_timeout": quiet.idle_timeout_text(),
+    }))
+}
+
 /// Names the peer's service: the TLS client takes its server name from the connection.
-fn server_name(service: &ServiceName) -> Value {
+pub(super) fn server_name(service: &ServiceName) -> Value {
     let name = json!({ "text_format_source": { "inline_string": service.sni() } });
     on_new_connection(
         json!({ "object_key": "envoy.network.upstream_server_name", "format_string": name }),

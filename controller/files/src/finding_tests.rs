@@ -1,9 +1,11 @@
 //! Findings of the files platform, one for each reason. None may use words of Rust or of libraries.
 
 use crate::settings::{Settings, restart_needed};
+use crate::site::names;
 use crate::{advice, cluster_identity, readable, sinks};
 use fedgate_core::TrustDomain;
 use fedgate_engine::running::Running;
+use fedgate_envoy::AddressRange;
 use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use jiff::Timestamp;
@@ -36,6 +38,8 @@ fn of_files() -> Vec<Finding> {
     let imports = [import("web.shop.svc.beta.example:80", "beta.example")].into_iter().collect();
     let now = Timestamp::UNIX_EPOCH;
     let mut findings = sinks::missing_ports(&settings, &imports, &BTreeMap::new(), 100);
+    let range = AddressRange::parse("127.96.0.0/16").unwrap();
+    findings.extend(names::missing(&range, &imports, &BTreeMap::new(), cluster()));
     findings.extend(Running { gateway: false, egress: false }.findings(&cluster()));
     findings.push(restart_needed(cluster(), "keyFile"));
     findings.extend(cluster_identity::replaced(Some(now), cluster(), now));

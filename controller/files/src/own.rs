@@ -1,6 +1,7 @@
 //! The addresses that a folder's cluster listens on, from its settings and this machine.
 
 use crate::settings::{Admin, Egress, Gateway, Settings};
+use fedgate_envoy::AddressRange;
 use fedgate_exchange::settings::MetadataEndpoint;
 use fedgate_federation::document::{Advertised, GatewayHost};
 use fedgate_federation::own::{OwnAddresses, OwnListener};
@@ -25,12 +26,19 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         open_files: _,
         health_name: _,
     } = &settings.gateway;
-    let Egress { listen: egress, ports, admin: egress_admin, locality: _, open_files: _ } =
-        &settings.egress;
+    let Egress {
+        listen: egress,
+        ports,
+        addresses,
+        server_names,
+        admin: egress_admin,
+        locality: _,
+        open_files: _,
+    } = &settings.egress;
     let MetadataEndpoint { listen: metadata, path: _, proxy_protocol: _, transport: _ } =
         &settings.metadata;
     let Admin { listen: admin } = &settings.admin;
-    let listeners = vec![
+    let mut listeners = vec![
         OwnListener {
             is_gateway: true,
             ..one("this cluster's gateway (gateway.listen)", *gateway)
@@ -42,11 +50,14 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         // Last, because other listeners may lie within the range.
         range("a port of this cluster's egress (egress.ports)", *egress, ports.clone()),
     ];
+    let server_names =
+        server_names.map(|address| one("this cluster's egress (egress.serverNames)", address));
+    listeners.splice(0..0, server_names);
     let advertised = advertise.iter().chain(advertise_to.values().flatten()).filter_map(ip);
     OwnAddresses {
         listeners: listeners.into_iter().filter(|listener| listener.ports != (0..=0)).collect(),
         hosts: machine().chain(advertised).map(|ip| ip.to_canonical()).collect(),
-        networks: Vec::new(),
+        networks: addresses.iter().map(AddressRange::network).collect(),
     }
 }
 

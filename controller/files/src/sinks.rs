@@ -4,15 +4,15 @@ use crate::envoys::Capacity;
 use crate::manifests::Endpoints;
 use crate::settings::{IdentityFiles, Settings};
 use anyhow::{Context, Result};
-use fedgate_core::{Options, ServiceName, Table, TrustDomain};
+use fedgate_core::{Hostname, Options, ServiceName, Table, TrustDomain};
 use fedgate_envoy::{
-    AccessLog, Allocation, EgressInputs, EnvoyFiles, File, FilterModule, GatewayInputs, Identity,
-    PortRequest, allocate,
+    AccessLog, Allocation, EgressInputs, EgressNames, EnvoyFiles, File, FilterModule,
+    GatewayInputs, Identity, PortRequest, allocate,
 };
 use fedgate_federation::federate::{Import, Imports, owner};
 use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 
 /// What stays the same from one table to the next.
@@ -68,6 +68,7 @@ impl Deployment {
         settings: &Settings,
         federation: &Federation,
         ports: &BTreeMap<ServiceName, u16>,
+        addresses: &BTreeMap<Hostname, IpAddr>,
         capacity: &Capacity,
     ) -> Vec<File> {
         self.files.egress(&EgressInputs {
@@ -77,6 +78,10 @@ impl Deployment {
             identity: &self.identity,
             imports: &federation.imports,
             ports,
+            names: EgressNames {
+                addresses: Some(addresses),
+                server_names: settings.egress.server_names,
+            },
             bundles: &federation.bundles,
             access_log: &AccessLog::Stdout,
             connections: capacity.egress.connections_for_now(),

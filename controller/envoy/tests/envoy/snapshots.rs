@@ -105,6 +105,7 @@ fn egress(imports: &[Import], bundles: &BTreeMap<TrustDomain, TrustBundle>) -> V
         identity: identity(),
         imports: &imports.iter().cloned().collect(),
         ports: &ports,
+        names: fedgate_envoy::EgressNames::default(),
         bundles,
         access_log: &AccessLog::Stdout,
         connections: Connections::default(),

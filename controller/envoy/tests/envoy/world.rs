@@ -167,6 +167,7 @@ impl Cluster {
             identity: &self.identity,
             imports: &self.imports.iter().cloned().collect(),
             ports: &self.ports,
+            names: fedgate_envoy::EgressNames::default(),
             bundles: &self.bundles,
             access_log: &AccessLog::Stdout,
             connections: self.connections,

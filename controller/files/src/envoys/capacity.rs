@@ -33,12 +33,14 @@ pub(crate) struct EnvoyCapacity {
 
 impl Capacity {
     pub(crate) fn of(settings: &Settings, KnownEnvoys(known): &KnownEnvoys) -> Self {
-        let range = settings.egress.ports.len();
+        // A listener for each port, and one for each address.
+        let each = 1 + usize::from(settings.egress.addresses.is_some());
+        let range = settings.egress.ports.len().saturating_mul(each);
         let gateway =
             EnvoyCapacity::new(settings.gateway.open_files, known.gateway, Descriptors::gateway);
         let egress =
             EnvoyCapacity::new(settings.egress.open_files, known.egress, |it| it.egress(range));
-        Self { gateway, egress, egress_ports: egress.descriptors.egress_ports(range) }
+        Self { gateway, egress, egress_ports: egress.descriptors.egress_ports(range) / each }
     }
 
     /// What an operator has to do: first for the gateway, then for the egress.

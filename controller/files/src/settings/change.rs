@@ -26,6 +26,7 @@ impl Settings {
             manifests: _,
             envoy: _,
             state: _,
+            hosts: _,
         } = new;
         let Gateway {
             listen,
@@ -42,6 +43,8 @@ impl Settings {
         let Egress {
             listen: egress_listen,
             ports,
+            addresses,
+            server_names,
             admin: egress_admin,
             locality,
             open_files: egress_files,
@@ -57,6 +60,8 @@ impl Settings {
             ("gateway.accessLog", self.gateway.access_log == access_log),
             ("gateway.healthName", self.gateway.health_name == health_name),
             ("egress.listen", self.egress.listen == egress_listen),
+            ("egress.addresses", self.egress.addresses == addresses),
+            ("egress.serverNames", self.egress.server_names == server_names),
             ("egress.admin", self.egress.admin == egress_admin),
             ("metadata", self.metadata == metadata),
             ("identity", self.identity == identity),

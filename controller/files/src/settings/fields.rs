@@ -1,8 +1,8 @@
 //! Reads the sections of `fedgate.yaml`.
 
 use super::values::{
-    address, advertised, any, at_expiry_word, idle_timeout, loopback, loopback_address, open_files,
-    path, peer, ports,
+    address, addresses, advertised, any, at_expiry_word, idle_timeout, loopback, loopback_address,
+    open_files, path, peer, ports,
 };
 use super::{Admin, Egress, Gateway, IdentityFiles, Settings};
 use crate::yaml::{self, Section, duration, explained, parsed};
@@ -58,6 +58,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
         manifests: dir.join("manifests"),
         envoy: dir.join("envoy"),
         state: dir.join("state"),
+        hosts: dir.join("names/hosts"),
     })
 }
 
@@ -111,10 +112,16 @@ fn egress(section: Section<'_>) -> Egress {
     let egress = Egress {
         listen: section.or("listen", Ipv4Addr::LOCALHOST.into(), parsed("an IP address")),
         ports: section.or("ports", 15_100..=15_999, ports),
+        addresses: section.optional("addresses", addresses),
+        server_names: section.optional("serverNames", address),
         admin: section.or("admin", loopback(0), loopback_address),
         locality: section.optional("locality", explained(Locality::parse, "a locality")),
         open_files: section.optional("openFiles", open_files),
     };
+    // Envoy does not tell here which port the system has picked.
+    if egress.server_names.is_some_and(|address| address.port() == 0) {
+        section.refuse("serverNames", "expected a port from 1 to 65535, found 0");
+    }
     section.finish();
     egress
 }

@@ -10,7 +10,7 @@ pub(crate) use change::restart_needed;
 use crate::yaml::{self, Limits, Problems, Section};
 use anyhow::{Context, Result, bail};
 use fedgate_core::{PeerName, TrustDomain};
-use fedgate_envoy::{FilterKind, Quiet};
+use fedgate_envoy::{AddressRange, FilterKind, Quiet};
 use fedgate_exchange::settings::{Intervals, MetadataEndpoint, PeerAccess};
 use fedgate_federation::document::{Advertised, ClusterUuid, Locality, Network};
 use std::collections::BTreeMap;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub envoy: PathBuf,
     /// The folder for the controller's own state.
     pub state: PathBuf,
+    /// The file with the names of imports, as in `/etc/hosts`.
+    pub hosts: PathBuf,
 }
 
 /// `gateway`: the Envoy that peers connect to.
@@ -95,6 +97,10 @@ pub struct Egress {
     pub listen: IpAddr,
     /// `ports` (`15100-15999`): each import gets one.
     pub ports: RangeInclusive<u16>,
+    /// `addresses`: loopback addresses, one for each imported host, at which its own ports are.
+    pub addresses: Option<AddressRange>,
+    /// `serverNames`: where TLS clients reach imports by server name.
+    pub server_names: Option<SocketAddr>,
     /// `admin` (`127.0.0.1:0`).
     pub admin: SocketAddr,
     /// `locality`: where this Envoy is, so that peers' nearest gateways are tried first.

@@ -2,8 +2,10 @@
 
 use crate::yaml::{self, Node, parsed};
 use fedgate_core::{PeerName, ServicePort};
+use fedgate_envoy::AddressRange;
 use fedgate_federation::document::Advertised;
 use fedgate_federation::knowledge::AtExpiry;
+use ipnet::IpNet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -67,6 +69,18 @@ pub(super) fn open_files(node: &Node) -> Result<u64, String> {
         .ok()
         .filter(|count| *count >= 64)
         .ok_or_else(|| expected.to_owned())
+}
+
+/// Loopback addresses are local to every Linux machine, except that 127.0.0.0/16 has those that
+/// programs use.
+pub(super) fn addresses(node: &Node) -> Result<AddressRange, String> {
+    let expected = "a range of loopback addresses outside of 127.0.0.0/16, such as 127.96.0.0/16";
+    let range: AddressRange = parsed(expected)(node)?;
+    let usual: IpNet = "127.0.0.0/16".parse().map_err(|_| expected)?;
+    match range.is_loopback() && !range.overlaps(&usual) {
+        true => Ok(range),
+        false => Err(expected.to_owned()),
+    }
 }
 
 pub(super) fn ports(node: &Node) -> Result<RangeInclusive<u16>, String> {

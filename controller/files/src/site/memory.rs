@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 pub(super) const PUBLISHED: &str = "published.json";
 pub(super) const EGRESS_PORTS: &str = "egress-ports.json";
+pub(super) const EGRESS_ADDRESSES: &str = "egress-addresses.json";
 const PEERS: &str = "peers";
 
 /// How long the main loop saves knowledge before it does something else. A slow disk then delays no

@@ -8,6 +8,7 @@
 //! snapshots that are swapped whole.
 
 mod memory;
+pub(crate) mod names;
 mod outputs;
 
 use crate::cluster_identity;
@@ -19,7 +20,7 @@ use crate::settings::{Settings, restart_needed};
 use crate::sinks::{self, Deployment};
 use crate::state::StateFolder;
 use arc_swap::ArcSwapOption;
-use fedgate_core::{PeerName, ServiceName, Table, TableBuilder};
+use fedgate_core::{Hostname, PeerName, ServiceName, Table, TableBuilder};
 use fedgate_engine::compiler::Compiler;
 use fedgate_engine::in_force::InForce;
 use fedgate_engine::running::Running;
@@ -35,10 +36,10 @@ use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::Objects;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use jiff::Timestamp;
-use memory::{EGRESS_PORTS, PUBLISHED, Unsaved, load_knowledge};
+use memory::{EGRESS_ADDRESSES, EGRESS_PORTS, PUBLISHED, Unsaved, load_knowledge};
 use outputs::table_of_gateway;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -63,6 +64,7 @@ pub(crate) struct Site {
     /// Where the command line finds this controller, until it is written to the state folder.
     unsaved_address: Option<SocketAddr>,
     reserved_ports: BTreeMap<ServiceName, u16>,
+    reserved_addresses: BTreeMap<Hostname, IpAddr>,
     known_envoys: KnownEnvoys,
     capacity: Option<Capacity>,
     in_force: Arc<ArcSwapOption<InForce>>,
@@ -117,6 +119,7 @@ impl Site {
             saved_versions,
             unsaved_address: None,
             reserved_ports: state.load(EGRESS_PORTS).unwrap_or_default(),
+            reserved_addresses: state.load(EGRESS_ADDRESSES).unwrap_or_default(),
             known_envoys: state.load(envoys::known::FILE).unwrap_or_default(),
             capacity: None,
             endpoints: Endpoints::new(),

@@ -4,31 +4,37 @@ use super::Site;
 use super::memory::EGRESS_PORTS;
 use crate::envoys::Capacity;
 use crate::sinks::{self, Deployment};
-use fedgate_core::{ServiceName, Table};
+use fedgate_core::{Hostname, ServiceName, Table};
 use fedgate_engine::compiler::log_new;
 use fedgate_engine::in_force::InForce;
 use fedgate_envoy::{Allocation, File};
 use fedgate_exchange::exporter;
 use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 impl Site {
-    /// Writes to all sinks in order. Returns the local ports of the imports that are in force.
+    /// Writes to all sinks in order. Returns the local ports of the imports that are in force, and
+    /// the addresses of their hosts.
     pub(super) fn put_in_force(
         &mut self,
         federation: &Federation,
         capacity: &Capacity,
         findings: &mut Vec<Finding>,
-    ) -> BTreeMap<ServiceName, u16> {
+    ) -> (BTreeMap<ServiceName, u16>, BTreeMap<Hostname, IpAddr>) {
         let egress = self.allocate_ports(federation, capacity, findings);
-        let is_written = self.write(federation, &egress, capacity, findings);
+        let mut named = self.allocate_addresses(federation, findings);
+        // Without a port, an import has no listener.
+        let open: BTreeSet<_> = egress.keys().map(|service| &service.host).collect();
+        named.retain(|host, _| open.contains(host));
+        let is_written = self.write(federation, (&egress, &named), capacity, findings);
+        self.write_hosts(&named, findings);
         let is_kept = self.keep_versions(federation, findings);
         if is_written && is_kept {
             self.published.send_replace(Arc::new(exporter::Published::of(federation)));
         }
-        egress
+        (egress, named)
     }
 
     /// An import gets its port once that is saved. Else another import could get it after a
@@ -64,7 +70,7 @@ impl Site {
     fn write(
         &mut self,
         federation: &Federation,
-        ports: &BTreeMap<ServiceName, u16>,
+        (ports, named): (&BTreeMap<ServiceName, u16>, &BTreeMap<Hostname, IpAddr>),
         capacity: &Capacity,
         findings: &mut Vec<Finding>,
     ) -> bool {
@@ -72,7 +78,7 @@ impl Site {
             (&self.settings, &self.compiler.cluster, &self.compiler.table);
         let gateway =
             self.deployment.gateway(settings, local, federation, table, &self.endpoints, capacity);
-        let egress = self.deployment.egress(settings, federation, ports, capacity);
+        let egress = self.deployment.egress(settings, federation, ports, named, capacity);
         let gateway = self.write_files(&gateway, findings);
         // Some files may have been written, perhaps also that of the table.
         self.written = match gateway {
@@ -105,7 +111,7 @@ impl Site {
     pub(super) fn swap(
         &self,
         federation: Federation,
-        ports: BTreeMap<ServiceName, u16>,
+        (ports, named): (BTreeMap<ServiceName, u16>, BTreeMap<Hostname, IpAddr>),
         findings: Vec<Finding>,
     ) {
         let before = self.in_force.load();
@@ -125,7 +131,7 @@ impl Site {
             federation,
             table,
             egress,
-            named: BTreeMap::new(),
+            named,
             running,
             findings,
             confirmations: self.compiler.confirmations.clone(),

@@ -6,7 +6,7 @@
 
 use crate::settings::ControllerSettings;
 use fedgate_core::Hostname;
-use fedgate_envoy::{AddressRange, HostAddresses, allocate_addresses};
+use fedgate_envoy::{HostAddresses, allocate_addresses, lacking};
 use fedgate_federation::federate::Imports;
 use fedgate_federation::{Federation, Finding, FindingReason, ObjectRef};
 use std::collections::BTreeMap;
@@ -46,21 +46,8 @@ pub(crate) fn missing(
     imports: &Imports,
     addresses: &BTreeMap<Hostname, IpAddr>,
 ) -> Option<Finding> {
-    let range: &AddressRange = settings.import_addresses.as_ref()?;
-    let hosts = imports.by_host().filter_map(|ports| ports.first());
-    let mut without = hosts.filter(|host| !addresses.contains_key(&host.service.host));
-    let first = without.next()?;
-    let more = match without.count() {
-        0 => String::new(),
-        more => format!(" and {more} more hosts"),
-    };
-    let message = format!(
-        "no address for {}{more}: {} of {} are used, and no peer gets more than it leaves for others; choose a larger range in \
-         --import-addresses",
-        first.service.host,
-        addresses.len(),
-        range.size(),
-    );
+    let range = settings.import_addresses.as_ref()?;
+    let message = lacking(range, imports, addresses)? + " --import-addresses";
     let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
     Some(Finding::error(FindingReason::NoAddress, cluster, "import-addresses", message))
 }
