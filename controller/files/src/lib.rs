@@ -5,6 +5,7 @@
 //! | [`settings`], [`manifests`], [`local`] | sources: `fedgate.yaml`, the manifests, this cluster's own certificates |
 //! | `site` | one cluster's controller: from the sources to the sinks |
 //! | `cluster_identity`, `own` | this cluster's UUID and key, and the addresses that it listens on |
+//! | `names` | the files with the names of imports |
 //! | `sinks`, `state`, [`admin`] | sinks: Envoy's files, the state for a restart, the admin address |
 //! | `page` | what the operators' page shows besides: what happened, and what the gateway counted |
 //! | [`envoys`] | which Envoys run, and how many connections their machine allows |
@@ -24,6 +25,7 @@ pub mod envoys;
 mod finding_tests;
 pub mod local;
 pub mod manifests;
+mod names;
 mod own;
 mod page;
 #[cfg(test)]

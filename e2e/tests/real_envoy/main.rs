@@ -17,6 +17,7 @@ mod identity;
 mod ingress;
 mod long_names;
 mod manifests;
+mod names;
 mod panics;
 mod peers;
 mod pods;

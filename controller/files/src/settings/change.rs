@@ -26,7 +26,7 @@ impl Settings {
             manifests: _,
             envoy: _,
             state: _,
-            hosts: _,
+            names: _,
         } = new;
         let Gateway {
             listen,

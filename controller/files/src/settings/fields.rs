@@ -58,7 +58,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
         manifests: dir.join("manifests"),
         envoy: dir.join("envoy"),
         state: dir.join("state"),
-        hosts: dir.join("names/hosts"),
+        names: dir.join("names"),
     })
 }
 

@@ -58,8 +58,8 @@ pub struct Settings {
     pub envoy: PathBuf,
     /// The folder for the controller's own state.
     pub state: PathBuf,
-    /// The file with the names of imports, as in `/etc/hosts`.
-    pub hosts: PathBuf,
+    /// The folder with the names of imports, for other programs.
+    pub names: PathBuf,
 }
 
 /// `gateway`: the Envoy that peers connect to.

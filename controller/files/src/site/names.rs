@@ -1,15 +1,17 @@
-//! The names of imports: an address for each host, and the file that tells them to other programs.
+//! The names of imports: an address for each host, and the files that tell them to other programs.
 
 use super::Site;
 use super::memory::EGRESS_ADDRESSES;
+use crate::names as lines;
 use fedgate_core::Hostname;
 use fedgate_disk::{Readers, replace};
 use fedgate_envoy::{AddressRange, HostAddresses, allocate_addresses, lacking};
 use fedgate_federation::federate::Imports;
 use fedgate_federation::{Federation, Finding, FindingReason, ObjectRef};
+use fedgate_process::words;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 impl Site {
     /// An address for each imported host that has a port. As with ports, a host gets it once that is
@@ -43,34 +45,50 @@ impl Site {
         addresses
     }
 
-    /// Writes the names as lines of `/etc/hosts`. Without addresses an existing file becomes empty,
-    /// because a name server may be reading it.
-    pub(super) fn write_hosts(
+    /// Writes the names for other programs. If there was a file and the setting is gone, it becomes
+    /// empty, because a name server may be reading it.
+    pub(super) fn write_names(
         &self,
+        federation: &Federation,
         addresses: &BTreeMap<Hostname, IpAddr>,
         findings: &mut Vec<Finding>,
     ) {
-        let path = &self.settings.hosts;
-        let before = std::fs::read(path).ok();
-        let wanted = hosts(addresses);
-        let is_needed = before.is_some() || self.settings.egress.addresses.is_some();
-        if !is_needed || before.as_deref() == Some(wanted.as_bytes()) {
+        let folder = &self.settings.names;
+        if self.settings.egress.addresses.is_none() && !folder.exists() {
             return;
         }
-        if let Err(error) = replace(path, wanted.as_bytes(), Readers::All) {
-            let error = format!("{} {}: {}", error.action, error.path.display(), error.error);
+        let own = &self.settings.trust_domain;
+        let peers = federation.peers.iter().map(|report| &report.peer.trust_domain);
+        let peers = peers.filter(|peer| *peer != own);
+        let mut files = BTreeMap::from([(PathBuf::from("hosts"), lines::hosts(addresses))]);
+        files.extend(peers.map(|peer| lines::zone(peer, addresses)));
+        if let Err(error) = write(folder, &files) {
             findings.push(self.not_written("names/", &error));
         }
     }
 }
 
-fn hosts(addresses: &BTreeMap<Hostname, IpAddr>) -> String {
-    let mut out =
-        "# The imports of this cluster. fedgate writes this file; do not change it.\n".to_owned();
-    for (host, address) in addresses {
-        let _ = writeln!(out, "{address} {host}");
+/// Writes the files that differ, and removes zones of peers that are gone.
+fn write(folder: &Path, files: &BTreeMap<PathBuf, String>) -> Result<(), String> {
+    for (name, text) in files {
+        let path = folder.join(name);
+        if std::fs::read(&path).is_ok_and(|before| before == text.as_bytes()) {
+            continue;
+        }
+        replace(&path, text.as_bytes(), Readers::All).map_err(|error| {
+            format!("cannot {} {}: {}", error.action, error.path.display(), words::io(&error.error))
+        })?;
     }
-    out
+    let zones = std::fs::read_dir(folder.join(lines::ZONES)).into_iter().flatten().flatten();
+    let unwanted = zones.map(|entry| entry.path()).filter(|path| {
+        let relative = path.strip_prefix(folder).unwrap_or(path);
+        !files.contains_key(relative) && lines::is_ours(path)
+    });
+    for path in unwanted {
+        std::fs::remove_file(&path)
+            .map_err(|error| format!("cannot remove {}: {}", path.display(), words::io(&error)))?;
+    }
+    Ok(())
 }
 
 /// A finding if hosts have no address.

@@ -29,7 +29,7 @@ impl Site {
         let open: BTreeSet<_> = egress.keys().map(|service| &service.host).collect();
         named.retain(|host, _| open.contains(host));
         let is_written = self.write(federation, (&egress, &named), capacity, findings);
-        self.write_hosts(&named, findings);
+        self.write_names(federation, &named, findings);
         let is_kept = self.keep_versions(federation, findings);
         if is_written && is_kept {
             self.published.send_replace(Arc::new(exporter::Published::of(federation)));

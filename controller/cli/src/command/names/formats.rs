@@ -11,10 +11,10 @@ const STALE: &str = "1h";
 
 pub(super) fn text(view: &View, terminal: Terminal) -> String {
     let rows: Vec<_> = view.names.iter().map(|name| row(name, view.setting)).collect();
-    let mut out = match (view.server, &view.hosts_file) {
+    let mut out = match (view.server, &view.folder) {
         (Some(server), _) => format!("fedgate dns answers at {server}, port 53\n"),
-        (None, Some(file)) if view.names.iter().any(|name| !name.addresses.is_empty()) => {
-            format!("also in {}\n", file.display())
+        (None, Some(folder)) if view.names.iter().any(|name| !name.addresses.is_empty()) => {
+            format!("also in {}\n", folder.join("hosts").display())
         }
         (None, _) => "no name server of fedgate answers for these names\n".to_owned(),
     };
@@ -52,12 +52,15 @@ pub(super) fn corefile(view: &View) -> Result<String> {
     if view.zones.is_empty() {
         bail!("there is no peer yet, so there is no zone to forward; add an IstioFederation first");
     }
-    let plugin = match (view.server, &view.hosts_file) {
+    let plugin = match (view.server, &view.folder) {
         (Some(server), _) => format!(
             "    cache 30 {{\n        serve_stale {STALE} verify\n    }}\n    forward . {server}\n"
         ),
-        (None, Some(file)) => {
-            format!("    hosts {} {{\n        ttl 5\n        reload 1s\n    }}\n", file.display())
+        (None, Some(folder)) => {
+            format!(
+                "    auto {{\n        directory {}\n        reload 1s\n    }}\n",
+                folder.join("zones").display()
+            )
         }
         (None, None) => bail!(
             "there is no Service fedgate-dns; set the chart's dns.enabled to true first, and imports.addresses to a range that nothing in \
@@ -88,7 +91,7 @@ mod tests {
             names,
             zones: ["svc.beta.example", "svc.gamma.example"].map(str::to_owned).into(),
             server: Some("10.0.0.53".parse().unwrap()),
-            hosts_file: None,
+            folder: None,
             setting: "imports.addresses",
         }
     }
@@ -126,8 +129,7 @@ mod tests {
         assert!(error.contains("dns.enabled"), "{error}");
         let error = corefile(&View { zones: BTreeSet::new(), ..view.clone() }).unwrap_err();
         assert!(error.to_string().contains("no peer yet"));
-        let site =
-            View { server: None, hosts_file: Some("/etc/fedgate/names/hosts".into()), ..view };
-        assert!(corefile(&site).unwrap().contains("hosts /etc/fedgate/names/hosts {"));
+        let site = View { server: None, folder: Some("/etc/fedgate/names".into()), ..view };
+        assert!(corefile(&site).unwrap().contains("directory /etc/fedgate/names/zones\n"));
     }
 }

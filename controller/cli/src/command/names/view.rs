@@ -17,8 +17,8 @@ pub(super) struct View {
     pub(super) zones: BTreeSet<String>,
     /// The address of `fedgate dns`. `None` in files mode, or if it does not run.
     pub(super) server: Option<IpAddr>,
-    /// The file that the controller keeps up to date, in files mode.
-    pub(super) hosts_file: Option<PathBuf>,
+    /// The folder with files that the controller keeps up to date, in files mode.
+    pub(super) folder: Option<PathBuf>,
     /// The setting that gives addresses.
     #[serde(skip)]
     pub(super) setting: &'static str,
@@ -52,7 +52,7 @@ impl View {
             names: names(status, addresses, silent),
             zones: zones(status),
             server: None,
-            hosts_file: Some(folder.join("names/hosts")),
+            folder: Some(folder.join("names")),
             setting: "egress.addresses in fedgate.yaml",
         }
     }
@@ -66,7 +66,7 @@ impl View {
             names: names(status, addresses, |_| false),
             zones: zones(status),
             server: service.server.map(|Server { address, ready: _ }| address),
-            hosts_file: None,
+            folder: None,
             setting: "the chart's imports.addresses (--import-addresses)",
         }
     }
