@@ -44,8 +44,6 @@ pub struct Settings {
     pub client_tls: Option<String>,
     /// The gateway Envoy's admin address, if it is not any free one.
     pub gateway_admin: Option<SocketAddr>,
-    /// Lines below `egress`, such as `addresses: 127.96.0.0/16`.
-    pub egress_names: Vec<String>,
     /// The file of the gateway's access log, if it is not Envoy's output.
     pub gateway_access_log: Option<PathBuf>,
     /// How the gateway runs the filter.
@@ -129,7 +127,6 @@ impl Settings {
             proxy: None,
             client_tls: None,
             gateway_admin: None,
-            egress_names: Vec::new(),
             gateway_access_log: None,
             filter,
             filter_module: filter.module()?,
@@ -160,8 +157,6 @@ impl Settings {
         let _ = writeln!(yaml, "metadata:\n  listen: {}", self.metadata);
         yaml += &indented(&self.more.metadata);
         yaml += "  tls:\n";
-        yaml.extend(self.egress_names.iter().map(|line| format!("  {line}\n")));
-        let _ = write!(yaml, "metadata:\n  listen: {}\n  tls:\n", self.metadata);
         yaml += "    certificate: identity/metadata.pem\n    key: identity/metadata.key\n";
         yaml += "identity:\n  certificateChain: identity/gateway.pem\n  privateKey: identity/gateway.key\n";
         yaml += "  roots: identity/roots.pem\n";

@@ -38,7 +38,7 @@ impl Named {
     async fn start(run: &RunFolder) -> Result<Self> {
         let (range, server_names) = (range()?, ports::free()?);
         let pair = Pair::start(run, |alpha, beta| {
-            alpha.settings().egress_names =
+            alpha.settings().more.egress =
                 vec![format!("addresses: {range}"), format!("serverNames: {server_names}")];
             alpha.write_settings()?;
             let settings = beta.settings();
