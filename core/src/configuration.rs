@@ -46,11 +46,25 @@ pub struct Options {
     /// How many peers are counted by name (at most 1,000; default 100). All others are counted as
     /// `_other`.
     pub named_peers: u32,
+    /// How many combinations of peer, caller's namespace and export are counted by name (at most
+    /// 1,000; default 0, which counts none). Not written if it is 0, because earlier filters do not
+    /// know it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub named_callers: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Options {
+    /// The largest [`named_callers`](Self::named_callers).
+    pub const MOST_NAMED_CALLERS: u32 = 1_000;
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { identity_timeout_ms: 15_000, named_peers: 100 }
+        Self { identity_timeout_ms: 15_000, named_peers: 100, named_callers: 0 }
     }
 }
 
@@ -62,6 +76,7 @@ struct WrittenOptions {
     wait_for_identity: WaitForIdentity,
     identity_timeout_ms: u32,
     named_peers: u32,
+    named_callers: u32,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,8 +88,9 @@ enum WaitForIdentity {
 
 impl Default for WrittenOptions {
     fn default() -> Self {
-        let Options { identity_timeout_ms, named_peers } = Options::default();
-        Self { wait_for_identity: WaitForIdentity::Paused, identity_timeout_ms, named_peers }
+        let Options { identity_timeout_ms, named_peers, named_callers } = Options::default();
+        let wait_for_identity = WaitForIdentity::Paused;
+        Self { wait_for_identity, identity_timeout_ms, named_peers, named_callers }
     }
 }
 
@@ -84,8 +100,9 @@ impl From<WrittenOptions> for Options {
             wait_for_identity: WaitForIdentity::Paused,
             identity_timeout_ms,
             named_peers,
+            named_callers,
         } = written;
-        Self { identity_timeout_ms, named_peers }
+        Self { identity_timeout_ms, named_peers, named_callers }
     }
 }
 
@@ -203,7 +220,7 @@ fn header_of(table: &Table) -> PluginConfiguration<'static> {
 }
 
 fn check_options(options: &Options) -> Result<(), ConfigurationError> {
-    let Options { identity_timeout_ms, named_peers } = *options;
+    let Options { identity_timeout_ms, named_peers, named_callers } = *options;
     let refused =
         |field, value, expected| Err(ConfigurationError::Option { field, value, expected });
     if !(100..=600_000).contains(&identity_timeout_ms) {
@@ -211,6 +228,9 @@ fn check_options(options: &Options) -> Result<(), ConfigurationError> {
     }
     if named_peers > 1_000 {
         return refused("namedPeers", named_peers, "0 to 1000");
+    }
+    if named_callers > Options::MOST_NAMED_CALLERS {
+        return refused("namedCallers", named_callers, "0 to 1000");
     }
     Ok(())
 }

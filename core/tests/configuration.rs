@@ -29,7 +29,7 @@ fn refused(change: impl FnOnce(&mut Value), message: &str) {
 
 #[test]
 fn a_configuration_round_trips() {
-    let options = Options { identity_timeout_ms: 100, named_peers: 0 };
+    let options = Options { identity_timeout_ms: 100, named_peers: 0, named_callers: 7 };
     let json = serde_json::to_vec(&write_configuration(&table(), options)).unwrap();
     let (read, read_options) = read_configuration(&json).unwrap();
     assert_eq!((read.as_bytes(), read_options), (table().as_bytes(), options));
@@ -115,6 +115,7 @@ fn options_have_ranges() {
     for (field, good, bad) in [
         ("identityTimeoutMs", [100, 600_000], [99, 600_001]),
         ("namedPeers", [0, 1_000], [1_001, u32::MAX]),
+        ("namedCallers", [0, 1_000], [1_001, u32::MAX]),
     ] {
         for value in good {
             assert!(

@@ -72,8 +72,13 @@ fn table_version(table: &Table) -> String {
 /// Identifies a configuration in one line: the table by generation and hash, the options in full.
 /// During an upgrade, VMs with an earlier filter compare it with theirs, which contains `paused`.
 fn version(table: &Table, options: &Options) -> String {
-    let Options { identity_timeout_ms, named_peers } = options;
-    format!("{}paused {identity_timeout_ms} {named_peers}", table_version(table))
+    let Options { identity_timeout_ms, named_peers, named_callers } = options;
+    let callers = match named_callers {
+        // As an earlier filter writes it, which has no such option.
+        0 => String::new(),
+        callers => format!(" {callers}"),
+    };
+    format!("{}paused {identity_timeout_ms} {named_peers}{callers}", table_version(table))
 }
 
 /// The generation at the beginning of a version.

@@ -62,7 +62,7 @@ impl<H: Host> Gateway<H> {
         if self.configuration().is_some_and(|current| current.version == configuration.version) {
             return;
         }
-        self.metrics.name_peers(&configuration.table, configuration.options.named_peers);
+        self.metrics.choose_names(&configuration.table, &configuration.options);
         if configuration.table.has_passthrough() {
             self.has_passthrough.set(true);
         }

@@ -11,9 +11,11 @@
 //! so it comes last:
 //!
 //! ```text
-//! outcome  ^wasmcustom\.fedgate\.(?:peer_)?connections\.(outcome\.(\w+)\.)
-//! reason   ^wasmcustom\.fedgate\.connections\..*?(\.reason\.(\w+))$
-//! peer     ^wasmcustom\.fedgate\.peer_connections\..*?(\.peer\.(.+))$
+//! outcome           ^wasmcustom\.fedgate\.(?:peer_)?connections\.(outcome\.(\w+)\.)
+//! reason            ^wasmcustom\.fedgate\.connections\..*?(\.reason\.(\w+))$
+//! peer              ^wasmcustom\.fedgate\.(?:peer_connections\..*?|callers)(\.peer\.(.+?))(?:\._namespace\..*)?$
+//! caller_namespace  ^wasmcustom\.fedgate\.callers\.peer\..+?(\._namespace\.([^.]+))\._export\..+$
+//! export            ^wasmcustom\.fedgate\.callers\.peer\..+?(\._export\.(.+))$
 //! ```
 //!
 //! All plugins and VMs of a process count in the same metrics.
@@ -22,15 +24,17 @@
 //! | --- | --- |
 //! | `fedgate.connections.outcome.<outcome>.reason.<reason>` | counter: decided connections |
 //! | `fedgate.peer_connections.outcome.<outcome>.peer.<peer>` | counter: decided connections whose peer was recognised |
+//! | `fedgate.callers.peer.<peer>._namespace.<namespace>._export.<host:port>` | counter: connections that passed, by who called what; see `callers` |
 //! | `fedgate.revoked_connections` | counter: connections that had passed and were closed by a new table |
 //! | `fedgate.undecided_connections` | counter: connections that ended before their client had shown an identity |
 //! | `fedgate.route_failures` | counter: allowed connections that were closed because the proxy did not accept their cluster |
 //! | `fedgate.table.generation`, `fedgate.table.rows` | gauges: the table that the proxy has accepted |
 //! | `fedgate.table.threads` | gauge: how many threads (the workers and the main one) have that table in force |
 
+use crate::callers::Callers;
 use crate::configuration::Configuration;
 use crate::host::Host;
-use fedgate_core::{Decision, Outcome, PeerRow, Reason, Table};
+use fedgate_core::{Decision, Options, Outcome, PeerRow, Reason, ServiceName, Table};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -74,11 +78,12 @@ pub(crate) struct Metrics {
     decisions: [[Counter; REASONS]; OUTCOMES.len()],
     events: [Counter; Event::ALL.len()],
     peers: RefCell<Peers>,
+    callers: RefCell<Callers>,
 }
 
 /// The proxy's number for a counter, once it is defined.
 #[derive(Debug, Default)]
-struct Counter(Cell<Option<u32>>);
+pub(crate) struct Counter(Cell<Option<u32>>);
 
 /// The counters of one peer, or of all that are not counted by name.
 #[derive(Debug)]
@@ -99,8 +104,10 @@ struct Peers {
 }
 
 impl Metrics {
-    /// Chooses the peers to count by name.
-    pub(crate) fn name_peers(&self, table: &Table, named_peers: u32) {
+    /// Chooses what to count by name.
+    pub(crate) fn choose_names(&self, table: &Table, options: &Options) {
+        self.callers.borrow_mut().limit(options.named_callers);
+        let named_peers = options.named_peers;
         let mut peers = self.peers.borrow_mut();
         peers.named = first_peers(table, named_peers).map(Box::from).collect();
         peers.limit = usize::try_from(named_peers).unwrap_or(usize::MAX).saturating_mul(LIFETIME);
@@ -119,6 +126,20 @@ impl Metrics {
         }
     }
 
+    /// Counts a connection that passes, by who called what.
+    pub(crate) fn passed(
+        &self,
+        host: &impl Host,
+        decision: &Decision<'_>,
+        uri_san: &str,
+        service: &ServiceName,
+    ) {
+        let mut callers = self.callers.borrow_mut();
+        let Some(peer) = decision.peer.filter(|_| !callers.is_off()) else { return };
+        let series = self.peers.borrow_mut().series_of(&peer);
+        callers.count(host, &series.label, uri_san, service);
+    }
+
     /// Counts an event.
     pub(crate) fn happened(&self, host: &impl Host, event: Event) {
         if let Some(counter) = self.events.get(event as usize) {
@@ -129,7 +150,7 @@ impl Metrics {
 
 impl Counter {
     /// Adds one. Defines the counter at its first use; the proxy never frees a definition.
-    fn increment(&self, host: &impl Host, name: impl FnOnce() -> String) {
+    pub(crate) fn increment(&self, host: &impl Host, name: impl FnOnce() -> String) {
         if self.0.get().is_none() {
             self.0.set(host.define_counter(&name()));
         }
@@ -141,12 +162,16 @@ impl Counter {
 
 impl Peers {
     fn count(&mut self, host: &impl Host, outcome: Outcome, peer: &PeerRow<'_>) {
-        let series = match self.of_table.get(&peer.index()) {
-            Some(series) => Rc::clone(series),
-            None => self.find(peer),
-        };
+        let series = self.series_of(peer);
         if let Some(counter) = series.counters.get(outcome as usize) {
             counter.increment(host, || peer_name(outcome, &series.label));
+        }
+    }
+
+    fn series_of(&mut self, peer: &PeerRow<'_>) -> Rc<Series> {
+        match self.of_table.get(&peer.index()) {
+            Some(series) => Rc::clone(series),
+            None => self.find(peer),
         }
     }
 

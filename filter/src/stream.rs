@@ -202,6 +202,7 @@ impl<H: Host> Gateway<H> {
         self.report(&decision, service, generation);
         connection.state.set(if passes { State::Passed } else { State::Closing });
         if let Some(uri_san) = identity.uri_san.filter(|_| passes) {
+            self.metrics.passed(&self.host, &decision, &uri_san, &connection.service);
             let _ = connection.uri_san.set(uri_san.into());
         }
         if passes { Ok(()) } else { Err(decision.reason.word()) }

@@ -190,3 +190,48 @@ mod threads {
         }
     }
 }
+
+const CALLERS: &str = "fedgate.callers.";
+
+fn with_callers(generation: u64, named_callers: u32) -> String {
+    let options = Options { named_callers, ..Options::default() };
+    json(&table(generation, PEERS, &[&format!("{WEB}=alpha")]), options)
+}
+
+/// The names of the callers' counters, and what each has counted.
+fn callers(gateway: &Gateway) -> Vec<(String, u64)> {
+    let mut names = gateway.process.metric_names(CALLERS);
+    names.sort();
+    names.into_iter().map(|name| (name.clone(), gateway.process.metric(&name))).collect()
+}
+
+#[test]
+fn callers_are_not_counted_by_name_unless_asked_for() {
+    let mut gateway = Gateway::with(&with_callers(1, 0));
+    call(&mut gateway, "alpha");
+    assert_eq!(callers(&gateway), []);
+    gateway.configure("fedgate", &with_callers(1, 5)).unwrap();
+    call(&mut gateway, "alpha");
+    let name = format!("{CALLERS}peer.alpha._namespace.shop._export.{WEB}");
+    assert_eq!(callers(&gateway), [(name.clone(), 1)]);
+    // A refused caller has not called.
+    assert!(!gateway.call_as("spiffe://gamma.example/ns/shop/sa/web", WEB));
+    assert_eq!(callers(&gateway), [(name, 1)]);
+}
+
+/// A peer chooses its namespaces.
+#[test]
+fn the_number_of_callers_counters_is_bounded() {
+    let mut gateway = Gateway::with(&with_callers(1, 3));
+    for generation in 1..=4 {
+        gateway.configure("fedgate", &with_callers(generation, 3)).unwrap();
+        for number in 0..100 {
+            let caller = format!("spiffe://alpha.example/ns/n{generation}-{number}/sa/web");
+            assert!(gateway.call_as(&caller, WEB));
+        }
+    }
+    let counted = callers(&gateway);
+    assert_eq!(counted.len(), 3 + 1, "{counted:?}");
+    let other = format!("{CALLERS}peer.alpha._namespace.{OVERFLOW}._export.{OVERFLOW}");
+    assert!(counted.contains(&(other, 400 - 3)), "{counted:?}");
+}

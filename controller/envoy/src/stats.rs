@@ -6,15 +6,20 @@ use serde_json::{Value, json};
 /// label's value.
 ///
 /// Envoy shows a plugin's metrics as `wasmcustom.<name>`. A peer's name may contain dots, and words
-/// such as `reason` between them. So it comes last, and each expression says which metric it is
-/// for.
+/// such as `reason` between them. So it comes last, or ends before an underscore, which it cannot
+/// contain. Each expression says which metric it is for.
 pub(super) fn stats_config() -> Value {
     let tag = |name: &str, rest: &str| json!({ "tag_name": name, "regex": format!(r"^wasmcustom\.fedgate\.{rest}") });
     json!({
         "stats_tags": [
             tag("outcome", r"(?:peer_)?connections\.(outcome\.(\w+)\.)"),
             tag("reason", r"connections\..*?(\.reason\.(\w+))$"),
-            tag("peer", r"peer_connections\..*?(\.peer\.(.+))$"),
+            tag(
+                "peer",
+                r"(?:peer_connections\..*?|callers)(\.peer\.(.+?))(?:\._namespace\..*)?$",
+            ),
+            tag("caller_namespace", r"callers\.peer\..+?(\._namespace\.([^.]+))\._export\..+$"),
+            tag("export", r"callers\.peer\..+?(\._export\.(.+))$"),
         ],
     })
 }

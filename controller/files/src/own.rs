@@ -25,6 +25,7 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         access_log: _,
         open_files: _,
         health_name: _,
+        named_callers: _,
     } = &settings.gateway;
     let Egress {
         listen: egress,

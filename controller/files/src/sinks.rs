@@ -54,7 +54,10 @@ impl Deployment {
             exports: &exports.collect(),
             health: federation.health.as_ref(),
             table,
-            options: Options::default(),
+            options: Options {
+                named_callers: settings.gateway.named_callers,
+                ..Options::default()
+            },
             module: &self.module,
             access_log: &self.access_log,
             connections: capacity.gateway.connections_for_now(),

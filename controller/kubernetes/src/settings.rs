@@ -6,7 +6,7 @@ mod networks;
 pub use networks::{AdvertisedTo, ConnectionSettings};
 
 use clap::{Args, ValueEnum};
-use fedgate_core::TrustDomain;
+use fedgate_core::{Options, TrustDomain};
 use fedgate_envoy::{AddressRange, FilterKind};
 use fedgate_exchange::exporter::MetadataPath;
 use fedgate_exchange::proxy::{ProxyAddress, ProxySettings};
@@ -227,6 +227,16 @@ pub struct GatewaySettings {
         action = clap::ArgAction::Set
     )]
     pub access_log: bool,
+    /// How many combinations of peer, caller's namespace and export the gateway counts by name, at
+    /// most 1000; 0 counts none. Not with --delivery DynamicModule
+    #[arg(
+        long,
+        env = "FEDGATE_NAMED_CALLERS",
+        value_name = "COUNT",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(..=i64::from(Options::MOST_NAMED_CALLERS))
+    )]
+    pub named_callers: u32,
     /// How long HTTP requests to a peer share a connection; a peer's gateway that shuts down has to
     /// wait as long
     #[arg(
@@ -440,6 +450,12 @@ impl ControllerSettings {
                  this cluster uses"
             );
         }
+        anyhow::ensure!(
+            self.gateway.named_callers == 0
+                || self.namespaces.delivery.filter() == FilterKind::ProxyWasm,
+            "--named-callers is {}: expected 0 with --delivery DynamicModule, because Envoy takes new counters of the native filter only with a new table",
+            self.gateway.named_callers
+        );
         Ok(())
     }
 
@@ -602,6 +618,17 @@ pub(crate) mod tests {
         assert!(read(&[flag, url, "--delivery", "WasmPlugin"]).unwrap().check().is_ok());
         assert!(read(&["--filter-module", "file:///filter.wasm"]).unwrap().check().is_ok());
         assert!(read(&[flag, url, "--delivery", "DynamicModule"]).unwrap().check().is_err());
+    }
+
+    #[test]
+    fn callers_are_counted_by_name_only_if_asked_for_and_only_by_the_wasm_filter() {
+        assert_eq!(read(&[]).unwrap().gateway.named_callers, 0);
+        let [flag, most] = ["--named-callers", "1000"];
+        assert!(read(&[flag, most]).unwrap().check().is_ok());
+        assert!(read(&[flag, "1001"]).is_err());
+        let native = read(&[flag, "1", "--delivery", "DynamicModule"]).unwrap();
+        let error = native.check().unwrap_err().to_string();
+        assert!(error.starts_with("--named-callers is 1: expected 0"), "{error}");
     }
 
     #[test]

@@ -87,6 +87,10 @@
 {{- include "fedgate.optional" (dict "name" "FEDGATE_FILTER_FILE" "value" $v.controller.filterFile) }}
 - name: FEDGATE_HEALTH_NAME
   value: {{ $v.gateway.healthName | quote }}
+{{- if $v.gateway.namedCallers }}
+- name: FEDGATE_NAMED_CALLERS
+  value: {{ $v.gateway.namedCallers | quote }}
+{{- end }}
 - name: FEDGATE_PASSTHROUGH
   value: {{ $v.gateway.passthrough | quote }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_CONNECTION_LIFETIME" "value" $v.imports.connectionLifetime) }}

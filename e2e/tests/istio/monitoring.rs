@@ -15,6 +15,9 @@ use std::collections::BTreeSet;
 const REFERENCE: &str = include_str!("../../../docs/reference.md");
 const DASHBOARDS: [&str; 2] = ["dashboard.json", "dashboard-federation.json"];
 
+/// The panel that the native filter cannot fill.
+const CALLERS: &str = "Callers";
+
 /// The port of Envoy's metrics in a Pod of Istio.
 const ENVOY: u16 = 15090;
 
@@ -30,7 +33,12 @@ async fn a_prometheus_fills_every_panel_with_the_native_filter() -> Result<()> {
 
 async fn panels_are_filled(delivery: &str) -> Result<()> {
     let run = run(&format!("monitoring-{delivery}"))?;
-    let pair = Pair::start_with(&run, &of_delivery(delivery)).await?;
+    let mut options = of_delivery(delivery);
+    let callers = delivery == "EnvoyFilter";
+    if callers {
+        options.controller.insert("FEDGATE_NAMED_CALLERS".into(), "100".into());
+    }
+    let pair = Pair::start_with(&run, &options).await?;
     // A peer that never answers, so that there is one that is not ready.
     let ca = pair.beta.cluster.metadata_authority().pem();
     let gamma = federation("gamma", "gamma.example", "https://127.0.0.1:9/metadata", &ca);
@@ -44,6 +52,9 @@ async fn panels_are_filled(delivery: &str) -> Result<()> {
     }
     // Two values of a counter make a rate.
     for panel in dashboards()?.iter().flat_map(panels) {
+        if panel.title == CALLERS && !callers {
+            continue;
+        }
         wait::until(&format!("the panel {}", panel.title), SOON, async || {
             pair.call(&client).await?;
             for expression in &panel.expressions {
@@ -58,7 +69,11 @@ async fn panels_are_filled(delivery: &str) -> Result<()> {
     for rule in prometheus.rules().await? {
         ensure!(rule["health"] == "ok", "{}: {}", rule["name"], rule["lastError"]);
     }
-    metrics_are_those_of_the_reference(&prometheus.names("fedgate_").await?)
+    let mut names = prometheus.names("fedgate_").await?;
+    if !callers {
+        ensure!(names.insert("fedgate_callers".into()), "the native filter counts callers");
+    }
+    metrics_are_those_of_the_reference(&names)
 }
 
 async fn start(run: &RunFolder, meshes: &[&Mesh]) -> Result<Prometheus> {

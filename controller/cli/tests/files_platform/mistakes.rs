@@ -337,6 +337,8 @@ pub(crate) fn settings() -> Vec<String> {
             "gateway: {",
             "gateway: {openFiles: 10, workers: 3, healthName: on, filter: wasm, ",
         ),
+        instead("gateway: {", "gateway: {namedCallers: 1001, "),
+        instead("gateway: {", "gateway: {namedCallers: 10, filter: native, "),
         instead("roots: roots.pem", "roots: [roots.pem]"),
         instead("roots: roots.pem", "roots: ''"),
         instead("gateway: {", "gateway: gateway {"),

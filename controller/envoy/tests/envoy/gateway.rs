@@ -110,6 +110,52 @@ fn a_granted_peer_passes_and_others_are_refused_with_their_reason() {
 }
 
 #[test]
+fn callers_are_counted_by_name_if_the_operator_asks_for_it() {
+    const WORKERS: usize = 2;
+    let echo = Echo::start();
+    let (mut alpha, beta) = alpha_with_beta(&echo);
+    let gamma = Authority::new("gamma.example");
+    alpha.peer(&gamma);
+    alpha.publish();
+    let envoy = alpha.gateway();
+    drop(call(&alpha, &beta, WEB).unwrap());
+    let callers = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with("fedgate_callers{"));
+        lines.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let counted = || callers(&envoy.get("/stats/prometheus").unwrap());
+    assert!(counted().is_empty(), "off by default: {:?}", counted());
+
+    alpha.options.named_callers = 2;
+    alpha.publish();
+    until_generation(&envoy, 3);
+    let as_workload = |authority: &Authority, path: &str| {
+        open_tls(alpha.address(), &authority.workload(path), &service(WEB).sni())
+    };
+    assert!(as_workload(&gamma, "ns/shop/sa/client").is_err());
+    drop(as_workload(&beta, "ns/shop/sa/client").unwrap());
+    drop(as_workload(&beta, "ns/a.peer.gamma/sa/client").unwrap());
+    for stranger in ["one", "two", "three", "four", "five", "six", "seven", "eight"] {
+        drop(as_workload(&beta, &format!("ns/{stranger}/sa/client")).unwrap());
+    }
+    let found = counted();
+    let of = |namespace: &str, export: &str| {
+        let labels = format!(
+            r#"fedgate_callers{{peer="beta",caller_namespace="{namespace}",export="{export}"}} "#
+        );
+        found.iter().find_map(|line| line.strip_prefix(&labels)?.parse::<u64>().ok())
+    };
+    assert_eq!(of("shop", WEB), Some(1), "{found:#?}");
+    let others = of("_other", "_other").unwrap_or_default();
+    // Each worker names two of the ten combinations.
+    assert!(others >= 6 && found.len() <= 2 * WORKERS + 1, "{found:#?}");
+    assert!(found.iter().all(|line| !line.contains("gamma")), "{found:#?}");
+    let sum: u64 =
+        found.iter().filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+    assert_eq!(sum, 10, "each connection that passed is counted once: {found:#?}");
+}
+
+#[test]
 fn connections_without_data_are_logged_as_well() {
     let echo = Echo::start();
     let (alpha, _beta) = alpha_with_beta(&echo);

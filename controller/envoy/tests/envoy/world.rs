@@ -58,6 +58,8 @@ pub(crate) struct Cluster {
     pub(crate) ports: BTreeMap<ServiceName, u16>,
     /// How many connections each of its Envoys accepts.
     pub(crate) connections: Connections,
+    /// Settings of the filter.
+    pub(crate) options: Options,
     generation: u64,
 }
 
@@ -78,6 +80,7 @@ impl Cluster {
             imports: Vec::new(),
             ports: BTreeMap::new(),
             connections: Connections::default(),
+            options: Options::default(),
             generation: 0,
         }
     }
@@ -127,7 +130,7 @@ impl Cluster {
             exports: &endpoints,
             health: None,
             table: &table,
-            options: Options::default(),
+            options: self.options,
             module: module(),
             access_log: &AccessLog::Stdout,
             connections: self.connections,

@@ -39,6 +39,7 @@ impl Settings {
             access_log,
             open_files,
             health_name,
+            named_callers,
         } = gateway;
         let Egress {
             listen: egress_listen,
@@ -75,6 +76,7 @@ impl Settings {
         (self.gateway.advertise, self.gateway.advertise_to) = (advertise, advertise_to);
         (self.egress.ports, self.egress.locality) = (ports, locality);
         self.connections = connections;
+        self.gateway.named_callers = named_callers;
         self.gateway.open_files = open_files;
         self.egress.open_files = egress_files;
         changed.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect()

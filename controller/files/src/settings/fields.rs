@@ -2,7 +2,7 @@
 
 use super::values::{
     address, addresses, advertised, any, at_expiry_word, idle_timeout, loopback, loopback_address,
-    open_files, path, peer, ports,
+    named_callers, open_files, path, peer, ports,
 };
 use super::{Admin, Egress, Gateway, IdentityFiles, Settings};
 use crate::yaml::{self, Section, duration, explained, parsed};
@@ -90,7 +90,11 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
         access_log: section.optional("accessLog", path(dir)),
         open_files: section.optional("openFiles", open_files),
         health_name: section.or("healthName", true, yaml::boolean),
+        named_callers: section.or("namedCallers", 0, named_callers),
     };
+    if filter == FilterKind::Native && gateway.named_callers > 0 {
+        section.refuse("namedCallers", "the native filter cannot count callers, because Envoy takes new counters of it only with a new table; remove it, or set \"filter: proxy-wasm\"");
+    }
     // A port that the system picks cannot be advertised to peers.
     if section.reads("listen") && gateway.listen.port() == 0 {
         section.refuse(

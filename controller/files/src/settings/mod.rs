@@ -88,6 +88,9 @@ pub struct Gateway {
     pub open_files: Option<u64>,
     /// `healthName` (true): offers peers the name that DKP clusters probe. This gateway answers it.
     pub health_name: bool,
+    /// `namedCallers` (0): how many combinations of peer, caller's namespace and export the filter
+    /// counts by name. Only with `filter: proxy-wasm`.
+    pub named_callers: u32,
 }
 
 /// `egress`: the Envoy that local programs call.

@@ -1,7 +1,7 @@
 //! Reads single values of `fedgate.yaml`.
 
 use crate::yaml::{self, Node, parsed};
-use fedgate_core::{PeerName, ServicePort};
+use fedgate_core::{Options, PeerName, ServicePort};
 use fedgate_envoy::AddressRange;
 use fedgate_federation::document::Advertised;
 use fedgate_federation::knowledge::AtExpiry;
@@ -81,6 +81,14 @@ pub(super) fn addresses(node: &Node) -> Result<AddressRange, String> {
         true => Ok(range),
         false => Err(expected.to_owned()),
     }
+}
+
+pub(super) fn named_callers(node: &Node) -> Result<u32, String> {
+    let expected = "a number from 0 to 1000";
+    parsed::<u32>(expected)(node)
+        .ok()
+        .filter(|count| *count <= Options::MOST_NAMED_CALLERS)
+        .ok_or_else(|| expected.to_owned())
 }
 
 pub(super) fn ports(node: &Node) -> Result<RangeInclusive<u16>, String> {

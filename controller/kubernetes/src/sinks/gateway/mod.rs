@@ -136,7 +136,9 @@ impl Objects<'_> {
 
     /// The object with the table, and its size in bytes.
     fn table(&self, table: &Table) -> (Desired, usize) {
-        let configuration = write_configuration(table, Options::default());
+        let named_callers = self.settings.gateway.named_callers;
+        let options = Options { named_callers, ..Options::default() };
+        let configuration = write_configuration(table, options);
         let delivery = self.settings.namespaces.delivery;
         let desired = match delivery {
             Delivery::EnvoyFilter | Delivery::DynamicModule => {
