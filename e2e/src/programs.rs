@@ -30,7 +30,7 @@ pub fn filter() -> Result<&'static Path> {
 /// # Errors
 /// When it does not compile.
 pub fn native_filter() -> Result<&'static Path> {
-    static NATIVE_FILTER: Built = LazyLock::new(xtask::native::build);
+    static NATIVE_FILTER: Built = LazyLock::new(xtask::native::under_test);
     path(&NATIVE_FILTER)
 }
 

@@ -6,7 +6,7 @@ use crate::{
     prometheus, root, run, wasm,
 };
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -103,6 +103,14 @@ pub fn on_envoy_natively(more: &[String]) -> Result<()> {
     native::build_panicking()?;
     step("running the end-to-end tests on Envoy with the native filter");
     run(envoy_tests().env(native::CHOICE, "native").args(more))
+}
+
+/// Runs the test of two clusters with this module as the native filter.
+pub(crate) fn smoke_natively(module: &Path) -> Result<()> {
+    prepare(&["fedgate"])?;
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--test", "smoke"]).args(END_TO_END);
+    run(native::test_with(&mut command, module))
 }
 
 /// The command that runs the tests on real Envoys.

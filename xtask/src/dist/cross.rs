@@ -73,24 +73,28 @@ pub(super) fn build(processor: &'static Processor) -> Result<Built> {
     let zig = zig()?;
     let Processor { name, rust } = processor;
     // Linked with musl, the program needs no other files.
-    let (musl, gnu) = (format!("{rust}-unknown-linux-musl"), format!("{rust}-unknown-linux-gnu"));
-    for target in [&musl, &gnu] {
-        install_target(target, "a release")?;
-    }
+    let musl = format!("{rust}-unknown-linux-musl");
+    install_target(&musl, "a release")?;
     step(&format!("building the static program for {name}; this takes minutes"));
     let folder = target().join("dist/build");
     let package = ["build", "--quiet", "--package", "fedgate", "--bin", "fedgate"];
     let mut program = cargo();
     program.args(package).args(["--profile", "image", "--target", &musl, "--target-dir"]);
     run(&mut with_zig(program.arg(&folder), &zig))?;
+    let native_filter = native_filter(processor)?;
+    Ok(Built { processor, program: folder.join(musl).join("image/fedgate"), native_filter })
+}
+
+/// Builds the native filter for one kind of processor, and returns its path.
+pub(super) fn native_filter(Processor { name, rust }: &Processor) -> Result<PathBuf> {
+    let zig = zig()?;
+    let gnu = format!("{rust}-unknown-linux-gnu");
+    install_target(&gnu, "a release")?;
     step(&format!("building the native filter for {name}"));
+    let folder = target().join("dist/build");
     let mut filter = build_command("fedgate-filter-native", "native", &folder);
     run(&mut with_zig(filter.args(["--target", &format!("{gnu}.{GLIBC}")]), &zig))?;
-    Ok(Built {
-        processor,
-        program: folder.join(musl).join("image/fedgate"),
-        native_filter: folder.join(gnu).join("native/libfedgate_filter_native.so"),
-    })
+    Ok(folder.join(gnu).join("native/libfedgate_filter_native.so"))
 }
 
 /// `cargo-zigbuild` in place of `cargo`, with the same arguments.

@@ -11,6 +11,7 @@
 //! | [`debian`] | the package for Debian and Ubuntu |
 //! | [`help`] | completions and manual pages |
 //! | [`installation`] | what installing, removing and purging that package does |
+//! | [`loading`] | the native filter of a release, on a real Envoy |
 //! | [`signature`] | a signature of `SHA256SUMS` |
 //! | [`staging`] | files put in place before they are packed |
 //! | [`version`] | the version, its time and its notes |
@@ -23,6 +24,7 @@ mod cross;
 mod debian;
 mod help;
 mod installation;
+mod loading;
 mod signature;
 mod staging;
 mod version;
@@ -47,13 +49,17 @@ pub fn make(tag: Option<&str>) -> Result<PathBuf> {
     let built = cross::ALL.iter().map(cross::build).collect::<Result<Vec<_>>>()?;
     let folder = target().join("dist").join(release.version);
     pack(&release, &built, &folder)?;
+    let this = Processor::of_this_machine()?;
+    for Built { native_filter, .. } in built.iter().filter(|one| one.processor.name == this.name) {
+        loading::check(native_filter)?;
+    }
     signature::sign(&folder)?;
     Ok(folder)
 }
 
 /// Makes a release in `target/dist/check` with the unoptimized programs that the tests use, and
 /// checks it: checksums, signature, bill of materials, chart, and what the package for Debian
-/// installs, leaves and removes.
+/// installs, leaves and removes. The native filter, linked as in a release, runs in a real Envoy.
 ///
 /// # Errors
 /// When something cannot be made, or is not as it must be.
@@ -71,6 +77,7 @@ pub fn check() -> Result<PathBuf> {
     step("installing, removing and purging the package in a folder of its own");
     for Built { processor, .. } in &built {
         installation::check(&folder.join(debian::name(&release, processor)), &release)?;
+        loading::check(&cross::native_filter(processor)?)?;
     }
     Ok(folder)
 }
