@@ -65,10 +65,12 @@ pub(super) fn idle_timeout(node: &Node) -> Result<Duration, String> {
 
 pub(super) fn open_files(node: &Node) -> Result<u64, String> {
     let expected = "a number of open files of at least 64, such as 65536";
-    parsed::<u64>(expected)(node)
-        .ok()
-        .filter(|count| *count >= 64)
-        .ok_or_else(|| expected.to_owned())
+    whole_number(node).filter(|count| *count >= 64).ok_or_else(|| expected.to_owned())
+}
+
+/// A number, with or without quotes.
+fn whole_number(node: &Node) -> Option<u64> {
+    node.to_json().as_u64().or_else(|| yaml::text(node).ok()?.parse().ok())
 }
 
 /// Loopback addresses are local to every Linux machine, except that 127.0.0.0/16 has those that
@@ -85,8 +87,8 @@ pub(super) fn addresses(node: &Node) -> Result<AddressRange, String> {
 
 pub(super) fn named_callers(node: &Node) -> Result<u32, String> {
     let expected = "a number from 0 to 1000";
-    parsed::<u32>(expected)(node)
-        .ok()
+    whole_number(node)
+        .and_then(|count| u32::try_from(count).ok())
         .filter(|count| *count <= Options::MOST_NAMED_CALLERS)
         .ok_or_else(|| expected.to_owned())
 }
@@ -101,4 +103,37 @@ pub(super) fn ports(node: &Node) -> Result<RangeInclusive<u16>, String> {
         .ok()
         .and_then(read)
         .ok_or_else(|| "a range of ports such as 15100-15999".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::settings::Settings;
+    use std::path::Path;
+
+    fn parse(gateway: &str) -> Result<Settings, String> {
+        let text = format!(
+            "trustDomain: alpha.example\n\
+             gateway: {{advertise: ['192.0.2.1:15443'], {gateway}}}\n\
+             identity: {{certificateChain: a, privateKey: b, roots: c}}\nmetadata: {{plain: true}}\n"
+        );
+        Settings::parse(Path::new("/tmp"), &text).map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn a_number_needs_no_quotes() {
+        for quote in ["", "'"] {
+            let gateway =
+                parse(&format!("openFiles: {quote}65536{quote}, namedCallers: {quote}7{quote}"))
+                    .unwrap()
+                    .gateway;
+            assert_eq!((gateway.open_files, gateway.named_callers), (Some(65_536), 7));
+        }
+        for wrong in
+            ["openFiles: 63", "namedCallers: 1001", "namedCallers: -1", "namedCallers: 1.5"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        let native = parse("namedCallers: 1, filter: native").unwrap_err();
+        assert!(native.contains("the native filter cannot count callers"), "{native}");
+    }
 }
