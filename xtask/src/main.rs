@@ -213,9 +213,9 @@ enum Measurement {
     ///
     /// Arguments select tests by name (`e2e/tests/load`).
     Kubernetes(More),
-    /// Measure what imports cost istiod and a sidecar.
+    /// Measure what imports cost istiod and a sidecar, and how long a large table takes to a gateway.
     ///
-    /// Arguments select tests by name (`e2e/tests/istio/cost.rs`).
+    /// Arguments select tests by name (`e2e/tests/istio/cost.rs`, `cost/delivery.rs`).
     Istio(More),
 }
 

@@ -4,6 +4,7 @@
 //! Run by `cargo xtask bench istio`. Asserts that each form binds every cluster that it should, and
 //! that no call fails while imports and roots are added.
 
+mod delivery;
 mod measure;
 mod sidecar;
 mod site;
