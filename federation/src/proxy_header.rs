@@ -67,6 +67,12 @@ pub fn variable_part(fixed: &[u8]) -> Result<usize, InvalidHeader> {
 /// # Errors
 /// [`InvalidHeader`] for anything else.
 pub fn source(header: &[u8]) -> Result<Option<IpAddr>, InvalidHeader> {
+    // The parser takes any byte for the space after `PROXY`, and any number of lines after
+    // `UNKNOWN`.
+    let version = version(header.get(..START).ok_or(InvalidHeader)?)?;
+    if version == Version::One && !is_line(header) {
+        return Err(InvalidHeader);
+    }
     let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
     match ProxyHeader::parse(header, config) {
         Ok((parsed, length)) if length == header.len() => {
@@ -75,6 +81,12 @@ pub fn source(header: &[u8]) -> Result<Option<IpAddr>, InvalidHeader> {
         }
         _ => Err(InvalidHeader),
     }
+}
+
+/// Returns true for one line, of a length that the protocol allows.
+fn is_line(header: &[u8]) -> bool {
+    header.len() <= LONGEST_LINE
+        && header.iter().position(|byte| *byte == b'\n') == Some(header.len().saturating_sub(1))
 }
 
 #[cfg(test)]
@@ -113,6 +125,9 @@ mod tests {
             b"GET / HTTP/1.1\r\n\r\n".to_vec(),
             b"PROXY TCP4 192.0.2.7 10.0.0.1 40000 443\r\nmore".to_vec(),
             b"PROXY TCP4 192.0.2.7 10.0.0.1 40000\r\n".to_vec(),
+            b"PROXY UNKNOWN\n\r\n".to_vec(),
+            [&b"PROXY UNKNOWN"[..], &[b' '; 100], b"\r\n"].concat(),
+            b"PROXY.TCP4 192.0.2.7 10.0.0.1 40000 443\r\n".to_vec(),
             b"PROXY TCP4 fd00::1 10.0.0.1 40000 443\r\n".to_vec(),
             b"PROXY TCP4 192.0.2.700 10.0.0.1 40000 443\r\n".to_vec(),
             two(0x21, 0x11, &short),
