@@ -116,6 +116,7 @@ fn local(root: Root) -> LocalCluster {
         health_name: true,
         passthrough: Passthrough::default(),
         own_addresses: OwnAddresses::default(),
+        federated_suffix: Default::default(),
     }
 }
 

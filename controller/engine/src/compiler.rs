@@ -191,6 +191,7 @@ mod tests {
             health_name: false,
             passthrough: Passthrough::Impossible(String::new()),
             own_addresses: OwnAddresses::default(),
+            federated_suffix: Default::default(),
         }
     }
 

@@ -29,6 +29,7 @@ pub fn service_object(
         headless: spec.cluster_ip.as_deref() == Some("None"),
         pods: BTreeSet::new(),
         ports: ports.map(|(index, port)| read_port(index, port)).collect::<Result<_, _>>()?,
+        ready: None,
     })
 }
 

@@ -205,6 +205,7 @@ fn local(trust_domain: &str) -> LocalCluster {
         health_name: false,
         passthrough: fedgate_federation::federate::Passthrough::default(),
         own_addresses: fedgate_federation::own::OwnAddresses::default(),
+        federated_suffix: Default::default(),
     }
 }
 

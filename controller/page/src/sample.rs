@@ -55,6 +55,7 @@ impl Sample {
                     json!({ "peers": ["beta"], "mode": "Audit", "services": [{ "selector": { "matchLabels": { "app": "web" } } }], "callers": [{ "namespace": "shop", "serviceAccount": "till" }] }),
                 ),
             ],
+            federated_services: Vec::new(),
             findings: Vec::new(),
         };
         Self { objects, around: Around::new("files"), known: vec![("beta", '2')] }
@@ -113,6 +114,7 @@ fn alpha() -> LocalCluster {
         health_name: false,
         passthrough: Passthrough::Impossible(String::new()),
         own_addresses: OwnAddresses::default(),
+        federated_suffix: Default::default(),
     }
 }
 

@@ -16,6 +16,7 @@ mod clocks;
 mod condition;
 mod export;
 mod far_side;
+mod federated;
 mod gateways;
 mod health;
 mod import;
@@ -38,6 +39,9 @@ pub use condition::{Condition, ConditionStatus, ConditionType, table_too_large};
 pub use export::{Export, TableFailure};
 pub(crate) use far_side::SETTLING;
 pub use far_side::{FarSide, Mismatch, MismatchKind, Turn};
+pub use federated::{
+    FederatedMember, FederatedPort, FederatedService, MemberPlace, MemberState, PassedOver,
+};
 pub use gateways::Gateway;
 pub use import::{Import, Imports, ProbeTarget, Protocol, ServerIdentity, owner};
 pub use memory::Memory;
@@ -59,7 +63,7 @@ use crate::finding::{Finding, ObjectRef};
 use crate::grant::{Granter, KnownPeers, Policies};
 use crate::key::{PublicKey, PublicKeys};
 use crate::knowledge::{Age, AtExpiry, PeerKnowledge, Times};
-use crate::object::{Objects, Peer, check_cluster_domain, peers};
+use crate::object::{FederatedSuffix, Objects, Peer, check_cluster_domain, peers};
 use crate::own::OwnAddresses;
 use fedgate_core::{Hostname, PeerName, ServiceName, Table, TrustDomain};
 use jiff::Timestamp;
@@ -96,6 +100,8 @@ pub struct LocalCluster {
     pub passthrough: Passthrough,
     /// The addresses that it listens on itself.
     pub own_addresses: OwnAddresses,
+    /// The suffix of its names over several clusters.
+    pub federated_suffix: FederatedSuffix,
 }
 
 impl LocalCluster {
@@ -140,6 +146,9 @@ pub struct Federation {
     pub passthrough: Vec<PassthroughService>,
     /// The imports, in order of trust domain and service.
     pub imports: Imports,
+    /// The names that lead to the same service in several clusters, in order of host name, each
+    /// with its members and whether they take calls.
+    pub federated_services: Vec<FederatedService>,
     /// How to probe each peer's gateways. Peers without a usable gateway are not listed.
     pub probe_targets: BTreeMap<PeerName, ProbeTarget>,
     /// The names of each peer's gateways that must be looked up. Peers without names are not
@@ -285,6 +294,14 @@ pub fn federate_again(inputs: &Inputs<'_>, memory: &mut Memory) -> Federation {
         documents: &published.documents,
     };
     let peers = report::reports(inputs, &candidates, &compiled, &mut findings);
+    let known = federated::Known {
+        inputs,
+        candidates: &candidates,
+        reports: &peers,
+        bundles: &bundles,
+        imports: &importing.imports,
+    };
+    let federated_services = federated::services(&known, &mut findings);
     findings.sort_by(|a, b| {
         (a.severity, &a.object, &a.field, a.reason)
             .cmp(&(b.severity, &b.object, &b.field, b.reason))
@@ -304,6 +321,7 @@ pub fn federate_again(inputs: &Inputs<'_>, memory: &mut Memory) -> Federation {
         health,
         passthrough,
         imports: importing.imports,
+        federated_services,
         probe_targets: importing.targets,
         gateway_names: importing.names,
         bundles,

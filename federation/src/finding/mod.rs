@@ -54,6 +54,11 @@ impl ObjectRef {
         Self { namespace: Some(namespace.into()), ..Self::new("Service", name) }
     }
 
+    /// A `FederatedService`.
+    pub fn federated_service(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: Some(namespace.into()), ..Self::new("FederatedService", name) }
+    }
+
     /// This cluster's own settings.
     pub fn cluster(name: impl Into<String>) -> Self {
         Self::new("Cluster", name)

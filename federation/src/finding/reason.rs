@@ -91,6 +91,22 @@ finding_reasons! {
     /// A Service has more ports than a peer accepts.
     TooManyPorts = "too_many_ports",
 
+    // Names over several clusters.
+    /// The suffix of federated names and a trust domain overlap.
+    SuffixClash = "suffix_clash",
+    /// A `FederatedService` has a host name that it must not have.
+    InvalidHost = "invalid_host",
+    /// Two `FederatedService`s have the same host name; one of them is not in force.
+    HostClaimed = "host_claimed",
+    /// A `FederatedService` has no members.
+    NoMembers = "no_members",
+    /// An entry of a `FederatedService`'s members is not valid, so the object is not in force.
+    InvalidMember = "invalid_member",
+    /// A peer that a `FederatedService` names does not offer the Service to this cluster.
+    MemberNotOffered = "member_not_offered",
+    /// No member of a `FederatedService` is ready, so calls fail.
+    NoMemberReady = "no_member_ready",
+
     // Peers' documents.
     /// A document was refused as a whole; the known one stays.
     InvalidDocument = "invalid_document",

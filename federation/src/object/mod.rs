@@ -6,12 +6,19 @@
 //! fields are here and in [`crate::federate()`], so both platforms have the same ones.
 
 mod advertise;
+mod federated;
 mod peer;
 mod policy;
 mod service;
 mod trust;
 
 pub use advertise::ADVERTISE_ANNOTATION;
+pub(crate) use federated::is_within;
+pub use federated::{
+    Everything, FederatedPortSpec, FederatedServiceObject, FederatedServiceSpec, FederatedSuffix,
+    MAX_FEDERATED_PORTS, MAX_MEMBER_ENTRIES, MAX_MEMBER_PEERS, MAX_WEIGHT, MemberSpec,
+    ServiceRefSpec,
+};
 pub(crate) use peer::check_cluster_domain;
 pub use peer::{EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec, Peer, peers};
 pub use policy::{
@@ -79,8 +86,11 @@ pub struct Objects {
     pub federations: Vec<Named<IstioFederationSpec>>,
     /// The administrator's policies, unreadable ones included: those deny rather than disappear.
     pub policies: Vec<PolicyObject>,
-    /// The Services. Those without the export label have no effect and may be left out.
+    /// The Services. Those that have no export label and are no local member of a
+    /// `FederatedService` have no effect and may be left out.
     pub services: Vec<ServiceObject>,
+    /// The names that lead to the same service in several clusters.
+    pub federated_services: Vec<FederatedServiceObject>,
     /// The adapter's findings about what it refused.
     pub findings: Vec<Finding>,
 }

@@ -8,6 +8,7 @@ mod credentials;
 mod documents;
 mod expiry;
 mod far_side;
+mod federated;
 mod federating;
 mod gateway_pods;
 mod gateways;

@@ -233,6 +233,7 @@ fn every_reason_is_produced() {
         gateways(),
         table(),
         crate::far_side::everything(),
+        crate::federated::everything(),
         own,
     ]
     .concat();

@@ -242,6 +242,7 @@ impl Rig {
                 health_name: false,
                 passthrough: Passthrough::Impossible("it cannot be done here".to_owned()),
                 own_addresses: OwnAddresses::default(),
+                federated_suffix: Default::default(),
             },
             objects: Objects {
                 services: vec![

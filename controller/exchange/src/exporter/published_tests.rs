@@ -38,6 +38,7 @@ fn federation(peers: &[&str]) -> Federation {
         health_name: false,
         passthrough: fedgate_federation::federate::Passthrough::default(),
         own_addresses: fedgate_federation::own::OwnAddresses::default(),
+        federated_suffix: Default::default(),
     };
     let objects = Objects {
         federations: peers.iter().map(|peer| object(peer)).collect(),

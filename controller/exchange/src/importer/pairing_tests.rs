@@ -89,6 +89,7 @@ impl Cluster {
                 health_name: false,
                 passthrough: fedgate_federation::federate::Passthrough::default(),
                 own_addresses: fedgate_federation::own::OwnAddresses::default(),
+                federated_suffix: Default::default(),
             },
             objects: Objects { services: vec![web()], ..Objects::default() },
             knowledge: BTreeMap::new(),

@@ -19,6 +19,7 @@ use fedgate_federation::document::{
 use fedgate_federation::federate::{Passthrough, Published, Reach};
 use fedgate_federation::key::PublicKey;
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
+use fedgate_federation::object::FederatedSuffix;
 use fedgate_federation::own::OwnAddresses;
 use fedgate_federation::{Finding, LocalCluster};
 use flate2::Compression;
@@ -99,6 +100,9 @@ pub(crate) struct ClusterRecord {
     /// The labels of the gateway's Pods.
     #[serde(default)]
     pub gateway_selector: Selector,
+    /// The suffix of its names over several clusters.
+    #[serde(default)]
+    pub federated_suffix: FederatedSuffix,
     /// What is missing in the cluster.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -125,6 +129,7 @@ impl ClusterRecord {
             health_name,
             passthrough,
             own_addresses,
+            federated_suffix,
         } = cluster.clone();
         Self {
             trust_domain,
@@ -140,6 +145,7 @@ impl ClusterRecord {
             health_name,
             passthrough,
             own: own_addresses,
+            federated_suffix,
             times: settings.intervals().knowledge,
             namespaces: settings.namespaces.clone(),
             gateway_selector: settings.gateway.selector.clone(),
@@ -177,6 +183,7 @@ impl ClusterRecord {
             health_name: self.health_name,
             passthrough: self.passthrough.clone(),
             own_addresses: self.own.clone(),
+            federated_suffix: self.federated_suffix.clone(),
         })
     }
 }

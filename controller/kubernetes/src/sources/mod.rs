@@ -145,6 +145,7 @@ impl Observed {
             roots,
             credentials,
             own_addresses: own::addresses(settings, self, &network),
+            federated_suffix: Default::default(),
             network,
             gateways,
             reach: Reach { localities, for_peers: settings.gateway.for_peers() },
