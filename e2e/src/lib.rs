@@ -23,6 +23,7 @@ pub mod dns_server;
 pub mod envoy;
 pub mod federation;
 pub mod fleet;
+pub mod gateway_front;
 pub mod guide;
 pub mod http2;
 pub mod idle_balancer;

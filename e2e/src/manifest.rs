@@ -178,6 +178,15 @@ pub fn policy(name: &str, spec: &str) -> String {
     )
 }
 
+/// A `FederatedService` `shop/NAME` with this port and these members, the latter in JSON.
+pub fn federated_service(name: &str, port: (&str, u16), members: &str) -> String {
+    let (port, number) = port;
+    let spec = format!("{{ports: [{{name: {port}, port: {number}}}], members: {members}}}");
+    format!(
+        "apiVersion: fedgate.dev/v1alpha1\nkind: FederatedService\nmetadata: {{namespace: shop, name: {name}}}\nspec: {spec}\n"
+    )
+}
+
 /// Indents each line.
 pub fn indent(text: &str, by: usize) -> String {
     text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()

@@ -24,7 +24,7 @@ struct Cli {
 enum Command {
     /// List what a full run of the checks needs and this machine lacks.
     Machine,
-    /// Run three federated clusters on this machine and show in thirteen scenes what fedgate does.
+    /// Run three federated clusters on this machine and show in fourteen scenes what fedgate does.
     ///
     /// Arguments are passed to the demo. `--keep` leaves the clusters running and writes
     /// target/demo/demo.json, which lists their addresses and folders. `--compare docs/demo.md`

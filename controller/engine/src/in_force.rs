@@ -1,7 +1,8 @@
 //! What is in force, as one immutable snapshot. The admin address and the exporter answer from it.
 
 use crate::confirmations::{Confirmations, Confirmed};
-use crate::explain::{Explanation, Question, Sources, explain};
+use crate::explain::{Explanation, Question, Sources, explain, explain_federated};
+use crate::federated::MemberHealth;
 use crate::running::Running;
 use crate::status::{Status, is_ready};
 use fedgate_core::{
@@ -31,6 +32,8 @@ pub struct InForce {
     /// Which of the site's Envoys run. `None` before the first answer, and on Kubernetes, where
     /// they are not asked.
     pub running: Option<Running>,
+    /// Which members of federated names the egress's Envoy finds alive.
+    pub member_health: MemberHealth,
     /// Findings of the sinks.
     pub findings: Vec<Finding>,
     /// When peers' documents were last confirmed. They go on after the compilation.
@@ -57,6 +60,7 @@ impl InForce {
             let port = import.service.port.get();
             import.named = named.map(|address| SocketAddr::new(*address, port));
         }
+        status.federated_services = self.federated().collect();
         status.findings.extend(self.findings.iter().cloned());
         status.findings.sort_by_key(|finding| finding.severity);
         status
@@ -78,16 +82,17 @@ impl InForce {
     /// Explains why a call passes or not.
     pub fn explain(&self, question: &Question) -> Explanation {
         let (egress, running) = (self.egress.as_ref(), self.running);
-        explain(
-            &Sources {
-                federation: &self.federation,
-                table: &self.table,
-                egress,
-                running,
-                confirmations: &self.confirmations,
-            },
-            question,
-        )
+        let sources = Sources {
+            federation: &self.federation,
+            table: &self.table,
+            egress,
+            running,
+            confirmations: &self.confirmations,
+        };
+        match self.federated().find(|name| name.service == question.to) {
+            Some(name) => explain_federated(&sources, question, &name),
+            None => explain(&sources, question),
+        }
     }
 
     /// The table as the filter's configuration.

@@ -4,6 +4,7 @@
 //! values are fixed words, the roles and names of this cluster's certificates, or names of
 //! `IstioFederation`s, which an operator chose. Of these names only the first hundred are used.
 
+use crate::federated::MemberStatus;
 use crate::in_force::InForce;
 use fedgate_core::Table;
 use fedgate_exchange::{exporter, importer};
@@ -16,6 +17,8 @@ use std::cmp::Reverse;
 
 /// How many peers are shown by name.
 const NAMED_PEERS: usize = 100;
+/// How many federated names are shown.
+const NAMED_SERVICES: usize = 100;
 
 /// All metrics of the controller. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +36,7 @@ pub struct Metrics {
     peers: Family<PeersLabels, Gauge>,
     peer_ready: Family<PeerLabels, Gauge>,
     peers_held: Gauge,
+    members: Family<MembersLabels, Gauge>,
     findings: Family<FindingsLabels, Gauge>,
     expirations: Family<CertificateLabels, Gauge>,
     starts: Family<CertificateLabels, Gauge>,
@@ -47,6 +51,20 @@ struct PeersLabels {
 enum State {
     Ready,
     NotReady,
+}
+
+/// Of a `FederatedService`. An operator chose the names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MembersLabels {
+    service: String,
+    state: MemberState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum MemberState {
+    Taken,
+    Waiting,
+    PassedOver,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,6 +122,9 @@ impl Metrics {
         );
         let held = "Peers with a new root, key or UUID that has not taken effect";
         registry.register("peers_held", held, self.peers_held.clone());
+        let members =
+            "Members of each federated name, by whether they take calls now; the first 100 names";
+        registry.register("federated_members", members, self.members.clone());
         registry.register(
             "findings",
             "What an operator should know, by severity",
@@ -130,6 +151,7 @@ impl Metrics {
         self.exports.set(number(federation.exports.len() as u64));
         self.imports.set(number(federation.imports.len() as u64));
         self.show_peers(in_force);
+        self.show_members(in_force);
         self.show_certificates(&in_force.local.credentials);
         for (severity, word) in
             [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "info")]
@@ -160,6 +182,7 @@ impl Metrics {
         self.peers.clear();
         self.peer_ready.clear();
         self.peers_held.set(0);
+        self.members.clear();
         self.findings.clear();
         self.imports.set(0);
     }
@@ -178,6 +201,26 @@ impl Metrics {
             };
             self.expirations.get_or_create(&labels).set(validity.not_after.as_second());
             self.starts.get_or_create(&labels).set(validity.not_before.as_second());
+        }
+    }
+
+    /// Shows which members of federated names take calls.
+    pub fn show_members(&self, in_force: &InForce) {
+        // Removed names must not remain.
+        self.members.clear();
+        for name in in_force.federated().take(NAMED_SERVICES) {
+            let count = |wanted: fn(&MemberStatus) -> bool| {
+                name.members.iter().filter(|member| wanted(member)).count()
+            };
+            let counts = [
+                (MemberState::Taken, count(|member| member.taken)),
+                (MemberState::Waiting, count(|member| member.is_used() && !member.taken)),
+                (MemberState::PassedOver, count(|member| !member.is_used())),
+            ];
+            for (state, count) in counts {
+                let labels = MembersLabels { service: name.service.to_string(), state };
+                self.members.get_or_create(&labels).set(number(count as u64));
+            }
         }
     }
 

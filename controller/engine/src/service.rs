@@ -29,7 +29,6 @@ pub fn service_object(
         headless: spec.cluster_ip.as_deref() == Some("None"),
         pods: BTreeSet::new(),
         ports: ports.map(|(index, port)| read_port(index, port)).collect::<Result<_, _>>()?,
-        ready: None,
     })
 }
 
@@ -55,5 +54,5 @@ fn read_port(index: usize, port: ServicePort) -> Result<ServicePortSpec, FormErr
             ));
         }
     };
-    Ok(ServicePortSpec { name: port.name, port: number, protocol })
+    Ok(ServicePortSpec { name: port.name, port: number, protocol, ready: None })
 }

@@ -1,5 +1,6 @@
 //! The state of the federation as values: what `/status` serves and `fedgate status` prints.
 
+use crate::federated::FederatedServiceStatus;
 use fedgate_core::{Mode, ServiceName, Table};
 use fedgate_federation::document::{Advertised, GatewayAddress, LocatedGateway, PrivateDocument};
 use fedgate_federation::federate::{
@@ -26,6 +27,9 @@ pub struct Status {
     pub exports: Vec<ExportStatus>,
     /// What can be reached at the peers, in order of service.
     pub imports: Vec<ImportStatus>,
+    /// The names that several clusters serve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub federated_services: Vec<FederatedServiceStatus>,
     /// What an operator should know.
     pub findings: Vec<Finding>,
 }
@@ -194,6 +198,7 @@ impl Status {
                 .collect(),
             exports: federation.exports.iter().map(ExportStatus::new).collect(),
             imports: imports.into_iter().map(|import| ImportStatus::new(import, egress)).collect(),
+            federated_services: Vec::new(),
             findings: federation.findings.clone(),
         }
     }

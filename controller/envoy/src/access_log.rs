@@ -61,6 +61,13 @@ pub(super) fn egress_log(log: &AccessLog, service: &ServiceName) -> Value {
     access_log(log, egress_format(&service.to_string()))
 }
 
+/// The same for a federated name, and the member that took the connection.
+pub(super) fn federated_log(log: &AccessLog, service: &ServiceName) -> Value {
+    let mut format = egress_format(&service.to_string());
+    format["member"] = "%METADATA(UPSTREAM_HOST:fedgate:member)%".into();
+    access_log(log, format)
+}
+
 fn egress_format(service: &str) -> Value {
     json!({
         "time": "%START_TIME%",

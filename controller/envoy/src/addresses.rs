@@ -149,6 +149,7 @@ pub fn allocate_addresses(
             imports: &hosts,
             peers,
             range: range.offsets(),
+            taken: &BTreeSet::new(),
             most: usize::MAX,
         },
         |_| true,

@@ -2,7 +2,8 @@
 
 use super::connections::{BUFFER, Quiet};
 use super::egress::PeerCluster;
-use super::resource::{address, metric_name, typed};
+use super::federated::{Aggregate, MemberCluster, NO_MEMBER};
+use super::resource::{address, extension, metric_name, typed};
 use super::{FilePath, health, trust};
 use fedgate_core::ServiceName;
 use serde_json::{Value, json};
@@ -72,6 +73,89 @@ pub(super) fn peer(peer: &PeerCluster, identity: &FilePath) -> Value {
     cluster["upstream_connection_options"] = peer.quiet.upstream();
     cluster["transport_socket"] = trust::upstream_tls(identity, &peer.bundle, &peer.server);
     rotate(&mut cluster);
+    cluster
+}
+
+/// The cluster of federated names without a usable member.
+pub(super) fn no_member() -> Value {
+    cluster(NO_MEMBER, "STATIC", &[])
+}
+
+/// The cluster of one member of federated names.
+///
+/// A member must give way at once to the next one. So one failed connect or handshake takes an
+/// address out of rotation, and an answer that is late or missing does too. A peer's gateways are
+/// asked for their health name, through the peer's own TLS: that finds dead gateways without a
+/// call, and gateways that accept a connection and then close it. The workloads of this cluster are
+/// not asked: they would have to bear the connects.
+///
+/// Envoy would let an address back in with each good answer to a health check
+/// (`successful_active_health_check_uneject_host`). But the health name can work where the service
+/// does not, and each time a call would find out.
+pub(super) fn member(member: &MemberCluster, identity: &FilePath) -> Value {
+    let group = |group: &BTreeSet<SocketAddr>| group.iter().copied().map(address).collect();
+    let groups: Vec<Vec<_>> = member.addresses.iter().map(group).collect();
+    let mut cluster = cluster(&member.name, "STATIC", &groups);
+    cluster["connect_timeout"] = "1s".into();
+    cluster["upstream_connection_options"] = member.quiet.upstream();
+    cluster["common_lb_config"] = json!({ "healthy_panic_threshold": { "value": 0 } });
+    // By default, some connections go to the next member as soon as 28% of the addresses are out.
+    cluster["load_assignment"]["policy"] = json!({ "overprovisioning_factor": 10_000 });
+    cluster["outlier_detection"] = json!({
+        "split_external_local_origin_errors": true,
+        "consecutive_local_origin_failure": 1,
+        "interval": "0.5s",
+        "base_ejection_time": "2s",
+        "max_ejection_time": "30s",
+        "max_ejection_percent": 100,
+        "successful_active_health_check_uneject_host": false,
+    });
+    for endpoint in endpoints(&mut cluster) {
+        endpoint["metadata"] =
+            json!({ "filter_metadata": { "fedgate": { "member": member.member } } });
+    }
+    let Some(peer) = &member.peer else { return cluster };
+    cluster["circuit_breakers"]["thresholds"][0]["max_pending_requests"] = MOST_UNFINISHED.into();
+    cluster["transport_socket"] =
+        trust::member_tls(identity, &peer.bundle, &peer.server, &member.service);
+    if let Some((name, server)) = &peer.health {
+        let socket = trust::member_tls(identity, &peer.bundle, server, name);
+        let asked = json!({ "fedgate": "health" });
+        cluster["transport_socket_matches"] =
+            json!([{ "name": "health", "match": asked, "transport_socket": socket }]);
+        cluster["health_checks"] = json!([{
+            "timeout": "1s",
+            "interval": "0.5s",
+            // Without calls, Envoy would ask once a minute.
+            "no_traffic_interval": "0.5s",
+            "unhealthy_threshold": 1,
+            "healthy_threshold": 3,
+            "http_health_check": { "host": name.host, "path": health::PATH },
+            "transport_socket_match_criteria": asked,
+        }]);
+    }
+    cluster
+}
+
+fn endpoints(cluster: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let groups = cluster["load_assignment"]["endpoints"].as_array_mut().into_iter().flatten();
+    groups.filter_map(|group| group["lb_endpoints"].as_array_mut()).flatten()
+}
+
+/// The cluster of one order of members. If none of them works, a connection fails at once
+/// (`healthy_panic_threshold`), and the access log says so with the flag `UH`.
+pub(super) fn aggregate(aggregate: &Aggregate) -> Value {
+    let mut cluster = cluster(&aggregate.name, "STATIC", &[]);
+    if let Some(fields) = cluster.as_object_mut() {
+        fields.remove("type");
+    }
+    cluster["lb_policy"] = "CLUSTER_PROVIDED".into();
+    cluster["common_lb_config"] = json!({ "healthy_panic_threshold": { "value": 0 } });
+    cluster["cluster_type"] = extension(
+        "envoy.clusters.aggregate",
+        "extensions.clusters.aggregate.v3.ClusterConfig",
+        json!({ "clusters": aggregate.clusters }),
+    );
     cluster
 }
 

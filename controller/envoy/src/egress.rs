@@ -1,12 +1,13 @@
 //! The egress's files.
 
 use super::bootstrap::bootstrap;
+use super::federated::{Aggregate, MemberCluster, federated};
 use super::file::Step;
 use super::named::{self, ServerNames};
 use super::text::{self, Texts};
 use super::{
     AccessLog, EgressInputs, File, FilePath, Quiet, cluster, health, limits, listener, localities,
-    trust,
+    members, trust,
 };
 use fedgate_core::ServiceName;
 use fedgate_federation::bundle::TrustBundle;
@@ -24,6 +25,9 @@ pub(super) struct EgressTexts {
     clusters: Texts<PeerCluster>,
     listeners: Texts<Listener>,
     server_names: Texts<ServerNames>,
+    members: Texts<MemberCluster>,
+    aggregates: Texts<Aggregate>,
+    names: Texts<NameListener>,
 }
 
 pub(super) fn files(
@@ -32,10 +36,22 @@ pub(super) fn files(
     inputs: &EgressInputs<'_>,
 ) -> Vec<File> {
     let outlets: Vec<_> = outlets(inputs).collect();
-    let clusters = texts.clusters.of(ways(inputs, &outlets).into_iter(), |cluster| {
-        cluster::peer(cluster, &folder.join(IDENTITY))
-    });
-    let listeners = texts.listeners.of(listeners(inputs, &outlets), |listener| {
+    let federated = federated(inputs);
+    let identity = folder.join(IDENTITY);
+    let mut clusters = texts
+        .clusters
+        .of(ways(inputs, &outlets).into_iter(), |cluster| cluster::peer(cluster, &identity));
+    let members: Vec<_> = federated.members.iter().map(|member| member.service.clone()).collect();
+    if !federated.outlets.is_empty() {
+        clusters.push(text::resource(&cluster::no_member()));
+    }
+    clusters.extend(
+        texts
+            .members
+            .of(federated.members.into_iter(), |member| cluster::member(member, &identity)),
+    );
+    clusters.extend(texts.aggregates.of(federated.aggregates.into_iter(), cluster::aggregate));
+    let mut listeners = texts.listeners.of(listeners(inputs, &outlets), |listener| {
         let make = if listener.by_name { named::at_own_address } else { listener::import };
         let more = (inputs.access_log, listener.quiet);
         make(&listener.service, &listener.way, listener.listen, more)
@@ -49,6 +65,18 @@ pub(super) fn files(
         )
     });
     let server_names = texts.server_names.of(server_names.into_iter(), ServerNames::listener);
+    let names = federated.outlets.into_iter().map(|outlet| NameListener {
+        service: outlet.service.clone(),
+        ways: outlet.ways,
+        attempts: outlet.attempts,
+        listen: SocketAddr::new(inputs.listen, outlet.listen),
+        access_log: inputs.access_log.clone(),
+        quiet: inputs.quiet,
+    });
+    listeners.extend(texts.names.of(names, listener::federated));
+    if !members.is_empty() {
+        listeners.push(text::resource(&members::listener(&members_socket(folder), &members)));
+    }
     let health = text::resource(&health::typed_listener(&socket(folder)));
     let listeners: Vec<_> = std::iter::once(health).chain(listeners).chain(server_names).collect();
     vec![
@@ -90,6 +118,17 @@ struct Listener {
     quiet: Quiet,
 }
 
+/// Everything that the listener of a federated name is made from.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct NameListener {
+    pub(super) service: ServiceName,
+    pub(super) ways: Vec<(String, u32)>,
+    pub(super) attempts: u32,
+    pub(super) listen: SocketAddr,
+    pub(super) access_log: AccessLog,
+    pub(super) quiet: Quiet,
+}
+
 /// By name. Envoy refuses a trust domain without roots, so an import without a bundle gets no
 /// cluster.
 fn outlets<'a>(inputs: &EgressInputs<'a>) -> impl Iterator<Item = Outlet<'a>> {
@@ -129,6 +168,11 @@ fn listeners(inputs: &EgressInputs<'_>, outlets: &[Outlet<'_>]) -> impl Iterator
         let named = inputs.names.of(&outlet.import.service);
         std::iter::once(at_port).chain(named.map(|address| listener(outlet, address, true)))
     })
+}
+
+/// The socket that shows which members of federated names are alive.
+pub(super) fn members_socket(folder: &FilePath) -> String {
+    health::socket(folder.join("members").as_str())
 }
 
 /// The socket that shows whether the egress runs.

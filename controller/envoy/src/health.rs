@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 /// The listener's name.
 const NAME: &str = "fedgate-health";
 
+/// The path that is answered with 200.
+pub(super) const PATH: &str = "/healthz";
+
 /// The path of the listener's socket, in Linux's abstract namespace. So there is no file to create
 /// or remove, and no port is taken. `of` distinguishes the gateways in one network namespace.
 pub fn socket(of: &str) -> String {
@@ -28,7 +31,7 @@ pub fn listener(socket: &str) -> Value {
     let answer =
         |status: u16, text: &str| json!({ "status": status, "body": { "inline_string": text } });
     let routes = json!([
-        { "match": { "path": "/healthz" }, "direct_response": answer(200, "ok\n") },
+        { "match": { "path": PATH }, "direct_response": answer(200, "ok\n") },
         { "match": { "prefix": "/" }, "direct_response": answer(404, "only /healthz is answered here\n") },
     ]);
     let manager = extension(

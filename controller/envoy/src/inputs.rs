@@ -1,10 +1,10 @@
 //! What the files are made from.
 
 use super::{EgressNames, FilePath, FilterModule, Identity, Quiet};
-use fedgate_core::{Options, ServiceName, Table, TrustDomain};
+use fedgate_core::{Options, PeerName, ServiceName, Table, TrustDomain};
 use fedgate_federation::bundle::{Root, TrustBundle};
 use fedgate_federation::document::Locality;
-use fedgate_federation::federate::Imports;
+use fedgate_federation::federate::{FederatedService, Imports, ProbeTarget};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
@@ -92,6 +92,12 @@ pub struct EgressInputs<'a> {
     pub ports: &'a BTreeMap<ServiceName, u16>,
     /// Where imports are reached by their own names.
     pub names: EgressNames<'a>,
+    /// The names that several clusters serve, each with a port of `ports`.
+    pub federated: &'a [FederatedService],
+    /// The ready workloads of this cluster's Services, for local members.
+    pub endpoints: &'a BTreeMap<ServiceName, BTreeSet<SocketAddr>>,
+    /// The names by which peers' gateways answer health checks.
+    pub probe_targets: &'a BTreeMap<PeerName, ProbeTarget>,
     /// The peers' roots.
     pub bundles: &'a BTreeMap<TrustDomain, TrustBundle>,
     /// Where the egress logs connections.

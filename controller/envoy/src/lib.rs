@@ -15,8 +15,8 @@
 //! | `gateway/filter/filter.json` | the filter and its table | the table changes |
 //! | `gateway/filter/fedgate_filter-<hash>.wasm` | the filter's module | the module changes |
 //! | `egress/bootstrap.json` | what Envoy is started with | the settings change |
-//! | `egress/lds.json` | a local port for each import, an address of its host and the port for server names if these are set, and the listener that shows that the egress runs | imports come and go |
-//! | `egress/cds.json` | a cluster for each peer: its gateways, its roots, the identities that its gateways may have; and a second one if TLS passes through to its workloads | any of these changes |
+//! | `egress/lds.json` | a local port for each import and each federated name, an address of an import's host and the port for server names if these are set, and the listener that shows that the egress runs | imports and names come and go |
+//! | `egress/cds.json` | a cluster for each peer: its gateways, its roots, the identities that its gateways may have; and a second one if TLS passes through to its workloads; for each federated name, a cluster for each member, and an aggregate of them | any of these changes |
 //! | `egress/identity.json` | the cluster's own certificate and key (mode 0600) | they are renewed |
 //!
 //! Experiments with Envoy 1.40 shaped the files:
@@ -58,6 +58,8 @@ mod cluster;
 pub mod connections;
 mod descriptors;
 mod egress;
+mod federated;
+mod federated_ports;
 mod file;
 pub mod filter;
 mod gateway;
@@ -67,11 +69,13 @@ mod inputs;
 mod limits;
 pub mod listener;
 mod localities;
+pub mod members;
 mod named;
 pub mod plugin;
 mod ports;
 pub mod proxy_protocol;
 pub mod resource;
+mod shares;
 mod stats;
 mod text;
 pub mod trust;
@@ -80,6 +84,7 @@ mod write;
 pub use addresses::{AddressRange, HostAddresses, allocate_addresses, lacking};
 pub use connections::Quiet;
 pub use descriptors::Descriptors;
+pub use federated_ports::allocate_federated;
 pub use file::{File, FilePath, PathError};
 pub use filter::{FilterKind, FilterModule};
 pub use identity::{Identity, IdentityError};
@@ -136,6 +141,11 @@ impl EnvoyFiles {
     /// The socket where the egress answers `/healthz`.
     pub fn egress_socket(&self) -> String {
         egress::socket(&self.folder)
+    }
+
+    /// The socket where the egress answers which members of federated names it finds alive.
+    pub fn members_socket(&self) -> String {
+        egress::members_socket(&self.folder)
     }
 
     /// The full path of a file with this relative path.

@@ -1,7 +1,9 @@
 //! Listeners: one for the gateway, and one for each import of the egress.
 
-use super::access_log::{egress_log, gateway_log};
+use super::access_log::{egress_log, federated_log, gateway_log};
 use super::connections::{BUFFER, EARLY_DATA, Quiet};
+use super::egress::NameListener;
+use super::federated::NO_MEMBER;
 use super::resource::{address, extension, metric_name, source, typed};
 use super::{AccessLog, FilePath, GatewayInputs, cluster, filter, proxy_protocol, trust};
 use fedgate_core::ServiceName;
@@ -170,6 +172,39 @@ pub(super) fn routed(stat_prefix: &str, way: &str, quiet: Quiet) -> Value {
         "max_connect_attempts": CONNECT_ATTEMPTS,
         "idle_timeout": quiet.idle_timeout_text(),
     }))
+}
+
+/// The local port of a federated name. Its members' clusters have server names of their own.
+pub(super) fn federated(name: &NameListener) -> Value {
+    let stat = metric_name(&name.service.cluster());
+    // The workers learn a moment after a failed connect that the address is out of rotation. Without
+    // a pause, the next attempts would go there again. The pauses grow, so that the attempts outlast
+    // what a health check takes to find out.
+    let mut proxy = json!({
+        "stat_prefix": stat,
+        "max_connect_attempts": name.attempts,
+        "idle_timeout": name.quiet.idle_timeout_text(),
+        "backoff_options": { "base_interval": "0.05s", "max_interval": "0.5s" },
+    });
+    match name.ways.as_slice() {
+        [] => proxy["cluster"] = NO_MEMBER.into(),
+        [(way, _)] => proxy["cluster"] = way.as_str().into(),
+        ways => {
+            let share = |(way, weight): &(String, u32)| json!({ "name": way, "weight": weight });
+            proxy["weighted_clusters"] =
+                json!({ "clusters": ways.iter().map(share).collect::<Vec<_>>() });
+        }
+    }
+    let listener = json!({
+        "name": name.service.to_string(),
+        "stat_prefix": stat,
+        "address": address(name.listen),
+        "enable_reuse_port": false,
+        "per_connection_buffer_limit_bytes": BUFFER,
+        "access_log": [federated_log(&name.access_log, &name.service)],
+        "filter_chains": [{ "filters": [tcp_proxy(proxy)] }],
+    });
+    typed(LISTENER, listener)
 }
 
 /// Names the peer's service: the TLS client takes its server name from the connection.

@@ -29,6 +29,8 @@ pub struct PortRequest<'a> {
     pub peers: &'a BTreeSet<&'a str>,
     /// The range of ports.
     pub range: RangeInclusive<u16>,
+    /// Ports of the range that no import may have: those of federated names.
+    pub taken: &'a BTreeSet<u16>,
     /// How many may be open at once: each takes descriptors of Envoy.
     pub most: usize,
 }
@@ -101,11 +103,12 @@ impl Taken {
     /// Starts from `previous`, imports first. If a damaged file names one port twice, the import
     /// keeps it.
     fn kept(request: &PortRequest<'_>) -> Self {
-        let mut taken = Self { unreserved: request.range.clone().collect(), ..Self::default() };
+        let unreserved = request.range.clone().filter(|port| !request.taken.contains(port));
+        let mut taken = Self { unreserved: unreserved.collect(), ..Self::default() };
         let (wanted, gone): (Vec<_>, Vec<_>) =
             request.previous.iter().partition(|(service, _)| is_import(request, service));
         for (service, port) in wanted.into_iter().chain(gone) {
-            if request.range.contains(port) {
+            if request.range.contains(port) && !request.taken.contains(port) {
                 taken.keep(service, *port, request);
             }
         }
@@ -209,11 +212,11 @@ impl Taken {
 }
 
 /// These ports, starting with the first from `first` on.
-fn from(ports: &BTreeSet<u16>, first: u16) -> impl Iterator<Item = u16> {
+pub(super) fn from(ports: &BTreeSet<u16>, first: u16) -> impl Iterator<Item = u16> {
     ports.range(first..).chain(ports.range(..first)).copied()
 }
 
-fn first_choice(service: &ServiceName, range: &RangeInclusive<u16>) -> u16 {
+pub(super) fn first_choice(service: &ServiceName, range: &RangeInclusive<u16>) -> u16 {
     let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(service.to_string()));
     let length = u32::from(range.end().saturating_sub(*range.start())) + 1;
     // The length is at most 65,536, so the remainder fits.

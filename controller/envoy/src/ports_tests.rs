@@ -54,6 +54,7 @@ fn given(
             previous,
             imports: &self::imports(imports),
             peers: &PEERS.into(),
+            taken: &BTreeSet::new(),
             range,
             most: usize::MAX,
         },
@@ -131,6 +132,7 @@ fn reservations_count_in_a_peers_share_and_pass_only_to_its_imports() {
         previous: &full,
         imports: &imports(&services(0..3)),
         peers: &peers,
+        taken: &BTreeSet::new(),
         range,
         most: usize::MAX,
     };
@@ -149,6 +151,7 @@ fn open_ports_are_limited_by_envoys_descriptors() {
         previous: &BTreeMap::new(),
         imports: &self::imports(&imports),
         peers: &PEERS.into(),
+        taken: &BTreeSet::new(),
         range,
         most: 40,
     };
@@ -181,6 +184,7 @@ fn the_pods_of_a_service_do_not_take_the_ports_of_others() {
         previous: &allocation.reserved,
         imports: &imports(&all),
         peers: &PEERS.into(),
+        taken: &BTreeSet::new(),
         range: 1000..=1019,
         most: 5,
     };
@@ -234,7 +238,7 @@ proptest! {
         for round in rounds {
             let imports: BTreeSet<_> = round.into_iter().map(|(peer, n)| service_of(["beta", "gamma", "delta"][peer], n)).collect();
             let request =
-                PortRequest { previous: &reserved, imports: &self::imports(&imports), peers: &PEERS.into(), range: 15_000..=15_019, most };
+                PortRequest { previous: &reserved, imports: &self::imports(&imports), peers: &PEERS.into(), taken: &BTreeSet::new(), range: 15_000..=15_019, most };
             let next = allocate(&request, |port| !used.contains(&port));
             let distinct: BTreeSet<_> = next.reserved.values().collect();
             prop_assert_eq!(distinct.len(), next.reserved.len());
@@ -249,5 +253,69 @@ proptest! {
             }
             reserved = next.reserved;
         }
+    }
+}
+
+mod of_names {
+    use super::*;
+    use crate::allocate_federated;
+    use fedgate_federation::federate::{FederatedPort, FederatedService, Imports, Protocol};
+
+    fn name(number: usize) -> FederatedService {
+        let service: ServiceName = format!("n{number}.shop.global:80").parse().unwrap();
+        let host = service.host.clone();
+        let protocol = Protocol::Http;
+        let port =
+            FederatedPort { service, port_name: "http".into(), protocol, members: Vec::new() };
+        FederatedService {
+            namespace: "shop".into(),
+            name: format!("n{number}"),
+            source: None,
+            host,
+            ports: vec![port],
+        }
+    }
+
+    #[test]
+    fn a_name_keeps_its_port_and_takes_none_of_an_import() {
+        let range = 15_000..=15_009;
+        let first = given(&BTreeMap::new(), &services(0..4), range.clone(), free);
+        let used: BTreeSet<_> = first.ports.values().copied().collect();
+        let names = [name(1), name(2)];
+        let imports = imports(&services(0..4));
+        let allocate = |names: &[FederatedService], previous: &BTreeMap<_, _>| {
+            allocate_federated(names, previous, &imports, &range, free)
+        };
+        let ports = allocate(&names, &first.reserved);
+        assert_eq!(ports.len(), 2);
+        assert!(ports.values().all(|port| range.contains(port) && !used.contains(port)));
+        let mut reserved = first.reserved.clone();
+        reserved.extend(ports.clone());
+        assert_eq!(allocate(&names, &reserved), ports);
+        assert_eq!(allocate(&names[1..], &reserved).len(), 1);
+        // Imports take no port of a name.
+        let taken: BTreeSet<u16> = ports.values().copied().collect();
+        let more = super::imports(&services(0..20));
+        let request = PortRequest {
+            previous: &first.reserved,
+            imports: &more,
+            peers: &PEERS.into(),
+            range: range.clone(),
+            taken: &taken,
+            most: usize::MAX,
+        };
+        let next = crate::allocate(&request, free);
+        assert!(next.ports.values().all(|port| !taken.contains(port)));
+    }
+
+    #[test]
+    fn a_name_takes_the_port_of_a_service_that_is_gone_but_of_no_other() {
+        let range = 15_000..=15_001;
+        let held: BTreeMap<_, _> = services(0..2).into_iter().zip(range.clone()).collect();
+        let present = imports(&services(0..2));
+        let allocate =
+            |imports: &Imports| allocate_federated(&[name(1)], &held, imports, &range, free);
+        assert!(allocate(&present).is_empty());
+        assert_eq!(allocate(&imports(&services(0..1))).len(), 1);
     }
 }

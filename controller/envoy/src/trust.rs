@@ -7,7 +7,7 @@
 use super::resource::{discovery, extension, source, typed};
 use super::{FilePath, GatewayInputs, Identity};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use fedgate_core::TrustDomain;
+use fedgate_core::{ServiceName, TrustDomain};
 use fedgate_federation::bundle::{Root, TrustBundle, bundle_map};
 use fedgate_federation::federate::ServerIdentity;
 use serde_json::{Value, json};
@@ -138,6 +138,18 @@ pub(super) fn upstream_tls(
         "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         fields,
     )
+}
+
+/// The same with a fixed server name, that of `service`.
+pub(super) fn member_tls(
+    identity: &FilePath,
+    bundle: &TrustBundle,
+    server: &ServerIdentity,
+    service: &ServiceName,
+) -> Value {
+    let mut socket = upstream_tls(identity, bundle, server);
+    socket["typed_config"]["sni"] = service.sni().into();
+    socket
 }
 
 /// The identities that a peer's server may have.

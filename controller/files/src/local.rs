@@ -101,7 +101,7 @@ fn cluster(
         health_name: settings.gateway.health_name,
         passthrough: Passthrough::Impossible(NO_PASSTHROUGH.to_owned()),
         own_addresses: own::addresses(settings),
-        federated_suffix: Default::default(),
+        federated_suffix: settings.federated_suffix.clone(),
     }
 }
 

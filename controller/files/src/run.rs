@@ -2,6 +2,7 @@
 
 pub mod reload;
 
+use crate::envoys::members::MemberWatch;
 use crate::envoys::watch::EnvoyWatch;
 use crate::local;
 use crate::settings::{self, Gateway, IdentityFiles, Settings};
@@ -55,6 +56,7 @@ pub async fn run(dir: &Path) -> Result<()> {
     let mut servers = serve(&mut site, reload.tls(), &metrics, &stopped).await?;
 
     let mut envoys = EnvoyWatch::start(site.envoy_files());
+    let mut members = MemberWatch::start(site.envoy_files());
     let mut signals = Signals::new()?;
     let mut schedule = CompileSchedule::default();
     let mut saving = interval(SAVING);
@@ -70,6 +72,7 @@ pub async fn run(dir: &Path) -> Result<()> {
                 schedule.make_due_within(RETRY);
             }
             if let Some(in_force) = site.in_force().load().as_ref() {
+                members.follow(in_force.members());
                 importer.follow(&in_force.federation, site.knowledge());
                 metrics.show(in_force);
                 metrics.show_table(&in_force.federation, Some(&in_force.table));
@@ -98,6 +101,10 @@ pub async fn run(dir: &Path) -> Result<()> {
             },
             observed = envoys.changed() => {
                 site.observed(observed);
+                schedule.changed();
+            }
+            health = members.changed() => {
+                site.found(health);
                 schedule.changed();
             }
             _ = saving.tick(), if site.has_unsaved() => if site.save_some() { schedule.changed() },

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use fedgate_core::{Hostname, Options, ServiceName, Table, TrustDomain};
 use fedgate_envoy::{
     AccessLog, Allocation, EgressInputs, EgressNames, EnvoyFiles, File, FilterModule,
-    GatewayInputs, Identity, PortRequest, allocate,
+    GatewayInputs, Identity, PortRequest, allocate, allocate_federated,
 };
 use fedgate_federation::federate::{Import, Imports, owner};
 use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
@@ -72,6 +72,7 @@ impl Deployment {
         federation: &Federation,
         ports: &BTreeMap<ServiceName, u16>,
         addresses: &BTreeMap<Hostname, IpAddr>,
+        endpoints: &Endpoints,
         capacity: &Capacity,
     ) -> Vec<File> {
         self.files.egress(&EgressInputs {
@@ -85,6 +86,9 @@ impl Deployment {
                 addresses: Some(addresses),
                 server_names: settings.egress.server_names,
             },
+            federated: &federation.federated_services,
+            endpoints,
+            probe_targets: &federation.probe_targets,
             bundles: &federation.bundles,
             access_log: &AccessLog::Stdout,
             connections: capacity.egress.connections_for_now(),
@@ -94,21 +98,31 @@ impl Deployment {
     }
 }
 
-/// Assigns each import a local port. Asks the system which ports are free.
+/// Assigns each federated name and each import a local port. Asks the system which ports are free.
 pub(crate) fn egress_ports(
     settings: &Settings,
     federation: &Federation,
     reserved: &BTreeMap<ServiceName, u16>,
     capacity: &Capacity,
 ) -> Allocation {
+    let is_free = |port| TcpListener::bind((settings.egress.listen, port)).is_ok();
+    let (imports, range) = (&federation.imports, &settings.egress.ports);
+    let mut names =
+        allocate_federated(&federation.federated_services, reserved, imports, range, is_free);
+    let taken = names.values().copied().collect();
+    let previous = reserved.iter().filter(|(name, _)| !names.contains_key(*name));
     let request = PortRequest {
-        previous: reserved,
-        imports: &federation.imports,
+        previous: &previous.map(|(name, port)| (name.clone(), *port)).collect(),
+        taken: &taken,
+        imports,
         peers: &federation.peers.iter().map(|report| report.peer.trust_domain.as_str()).collect(),
-        range: settings.egress.ports.clone(),
-        most: capacity.egress_ports,
+        range: range.clone(),
+        most: capacity.egress_ports.saturating_sub(names.len()),
     };
-    allocate(&request, |port| TcpListener::bind((settings.egress.listen, port)).is_ok())
+    let mut allocation = allocate(&request, is_free);
+    allocation.reserved.extend(names.iter().map(|(name, port)| (name.clone(), *port)));
+    allocation.ports.append(&mut names);
+    allocation
 }
 
 /// A finding for each peer whose imports lack ports. It says how many ports that peer has.
@@ -138,6 +152,22 @@ pub(crate) fn missing_ports(
         Some(Finding::error(FindingReason::NoEgressPort, cluster.clone(), "egress.ports", message))
     };
     imports.by_peer().filter_map(finding).collect()
+}
+
+/// A finding for each federated name that has no port.
+pub(crate) fn names_without_port(
+    federation: &Federation,
+    ports: &BTreeMap<ServiceName, u16>,
+) -> Vec<Finding> {
+    let without = federation.federated_services.iter().filter_map(|service| {
+        let port = service.ports.iter().find(|port| !ports.contains_key(&port.service))?;
+        let message = format!(
+            "no port of egress.ports is free for {}, so it cannot be called; widen the range",
+            port.service
+        );
+        Some(Finding::error(FindingReason::NoEgressPort, service.object(), "spec.ports", message))
+    });
+    without.collect()
 }
 
 /// The first three names, and the number of the others.

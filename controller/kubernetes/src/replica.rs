@@ -325,6 +325,7 @@ impl Replica {
             egress: None,
             named: BTreeMap::new(),
             running: None,
+            member_health: Default::default(),
             findings: Vec::new(),
             confirmations: self.outcomes.confirmations.clone(),
         };

@@ -142,9 +142,28 @@ const exportsView = (query) => simple("Exports", "What peers may call here, to h
   searchable("Exports", "exports", [["", "All"], ["granted", "Granted"], ["nobody", "Granted to nobody"], ["audited", "Only by Audit"], ["passthrough", "Passthrough"]], [["three", "service"], ["short", "peers"], ["two.wide", "policies"], ["state", ""]], (row) =>
     make("a.row", { href: `#/export?${new URLSearchParams({ name: row.service })}` }, make("span.three", {}, foreign(row.service)), make("span.short", {}, `${row.granted} of ${row.peers}`), make("span.two.wide", {}, foreign(row.policies.join(", ") || "–")), make("span.state", {}, row.audited ? badge("warn", `${row.audited} audited`) : row.granted === 0 ? badge("warn", "nobody") : row.passthrough ? badge("plain", "passthrough") : "")), query));
 
-const importsView = (query) => simple("Imports", "What can be called at the peers.",
-  searchable("Imports", "imports", [["", "All"], ["unreachable", "Without a port"]], [["three", "service"], ["one", "peer"], ["short.wide", "protocol"], ["two.wide", "where"], ["short.wide", "confirmed"]], (row) =>
-    make("a.row", { href: `#/explain?${new URLSearchParams({ to: row.service })}` }, make("span.three", {}, foreign(row.service)), foreign(row.peer), make("span.short.wide", {}, row.protocol), make(`span.two.wide.${row.reachable ? "plain" : "bad"}`, {}, row.location), make("span.short.wide", {}, when(row.confirmed))), query));
+const member = (one) => make("span", { title: one.message || one.state }, badge(one.taken ? "good" : one.used ? "plain" : "bad", icon(one.taken ? "check" : one.used ? "wait" : "cross"), foreign(one.place)), one.used ? null : make("span.quiet", {}, ` ${one.state} `));
+const names = (query) => searchable("Federated services", "federated", [["", "All"], ["failing", "Failing"]], [["three", "name"], ["short.wide", "protocol"], ["two.wide", "where"], ["three", "members, in order"]], (row) =>
+  make("a.row", { href: `#/explain?${new URLSearchParams({ to: row.service })}` }, make("span.three", {}, foreign(row.service)), make("span.short.wide", {}, row.protocol), make(`span.two.wide.${row.ready ? "plain" : "bad"}`, {}, row.location), make("span.three", {}, row.members.length ? row.members.map(member) : make("span.bad", {}, foreign(row.taken)))), query);
+
+function importsView(query) {
+  const [federated, imports] = [names(query), importRows(query)];
+  const card = (title, text, made) => make("section.card", {}, make("h2", {}, title), make("p.quiet", {}, text), made.element);
+  let first = true;
+  return {
+    async refresh() {
+      const { all } = await ask("federated", { limit: 1 });
+      const is = first;
+      first = false;
+      if (all > 0) federated.refresh(is);
+      imports.refresh(is);
+      return [all > 0 ? card("Federated services", "Names that several clusters serve. Calls go to the first member that works.", federated) : null, card("Imports", "What can be called at the peers.", imports)];
+    },
+  };
+}
+
+const importRows = (query) => searchable("Imports", "imports", [["", "All"], ["unreachable", "Without a port"]], [["three", "service"], ["one", "peer"], ["short.wide", "protocol"], ["two.wide", "where"], ["short.wide", "confirmed"]], (row) =>
+    make("a.row", { href: `#/explain?${new URLSearchParams({ to: row.service })}` }, make("span.three", {}, foreign(row.service)), foreign(row.peer), make("span.short.wide", {}, row.protocol), make(`span.two.wide.${row.reachable ? "plain" : "bad"}`, {}, row.location), make("span.short.wide", {}, when(row.confirmed))), query);
 
 const changesView = (query) => simple("Changes", "What happened when, the newest first. In files mode it is kept over a restart. On Kubernetes, changes of exports and grants are noticed while this page is open.",
   searchable("Changes", "changes", [["", "All"], ["peer", "Peers"], ["roots", "Roots"], ["key", "Keys"], ["export", "Exports"], ["grant", "Grants"], ["import", "Imports"], ["condition", "Conditions"], ["leader", "Controller"]], null, (row) =>

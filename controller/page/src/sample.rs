@@ -84,6 +84,7 @@ impl Sample {
             egress: None,
             named: BTreeMap::new(),
             running: None,
+            member_health: Default::default(),
             findings: Vec::new(),
             confirmations: Confirmations::default(),
         }
@@ -152,6 +153,7 @@ pub(crate) fn service(name: &str) -> ServiceObject {
             name: Some("http".to_owned()),
             port: 80,
             protocol: TransportProtocol::Tcp,
+            ready: None,
         }],
         ..ServiceObject::default()
     }

@@ -39,6 +39,7 @@ pub fn router(feed: Feed) -> Router {
         .route("/page/exports", get(exports))
         .route("/page/export", get(export))
         .route("/page/imports", get(imports))
+        .route("/page/federated", get(federated))
         .route("/page/matrix", get(matrix))
         .route("/page/audit", get(audit))
         .route("/page/refusals", get(refusals))
@@ -136,6 +137,10 @@ async fn exports(State(feed): State<Feed>, Parameters(query): Parameters<Query>)
 
 async fn export(State(feed): State<Feed>, Parameters(Name { name }): Parameters<Name>) -> Response {
     answer_one(&feed, |look| view::export(look, &name))
+}
+
+async fn federated(State(feed): State<Feed>, Parameters(query): Parameters<Query>) -> Response {
+    answer(&feed, |look| view::federated(look, &query))
 }
 
 async fn imports(State(feed): State<Feed>, Parameters(query): Parameters<Query>) -> Response {

@@ -53,6 +53,23 @@ impl Status {
         ])
     }
 
+    /// A name that several clusters serve.
+    pub fn federated(&self, service: &str) -> Option<&Value> {
+        let names = self.0["federatedServices"].as_array()?;
+        names.iter().find(|name| name["service"] == service)
+    }
+
+    /// The members of such a name, each as `PLACE STATE`, with a `*` if it takes calls.
+    pub fn members(&self, service: &str) -> Vec<String> {
+        let members = self.federated(service).and_then(|name| name["members"].as_array());
+        let text = |member: &Value| {
+            let taken = if member["taken"] == true { "*" } else { "" };
+            let place = member["peer"].as_str().unwrap_or("local");
+            format!("{taken}{place} {}", member["state"].as_str().unwrap_or_default())
+        };
+        members.into_iter().flatten().map(text).collect()
+    }
+
     /// The egress address of an imported `host:port`.
     pub fn import(&self, service: &str) -> Option<SocketAddr> {
         let imports = self.0["imports"].as_array()?;
@@ -102,6 +119,39 @@ impl Cluster {
         wait::until(&what, SOON, async || {
             let Some(address) = self.status().await?.import(service) else { return Ok(None) };
             Ok(self.egress()?.listeners().await?.contains(&address).then_some(address))
+        })
+        .await
+    }
+
+    /// Waits until the egress has a port for a name that several clusters serve, and listens on it.
+    ///
+    /// # Errors
+    /// When it does not appear.
+    pub async fn wait_name(&self, service: &str) -> Result<SocketAddr> {
+        let what = format!("{} to have {service}", self.name());
+        wait::until(&what, SOON, async || {
+            let status = self.status().await?;
+            let name = status.federated(service).and_then(|name| name["address"].as_str());
+            let Some(address) = name.and_then(|address| address.parse().ok()) else {
+                return Ok(None);
+            };
+            Ok(self.egress()?.listeners().await?.contains(&address).then_some(address))
+        })
+        .await
+    }
+
+    /// Waits until a name has these members: see [`Status::members`].
+    ///
+    /// # Errors
+    /// When it has others.
+    pub async fn wait_members(&self, service: &str, expected: &[&str]) -> Result<()> {
+        let what = format!("{service} of {} to have the members {expected:?}", self.name());
+        wait::until(&what, SOON, async || {
+            let members = self.status().await?.members(service);
+            match members == expected {
+                true => Ok(Some(())),
+                false => bail!("it has {members:?}"),
+            }
         })
         .await
     }

@@ -7,7 +7,7 @@ use fedgate_e2e::client::Client;
 use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
-use fedgate_e2e::manifest::Service;
+use fedgate_e2e::manifest::{Service, federated_service};
 use fedgate_e2e::programs;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
@@ -43,6 +43,8 @@ impl Tour {
             r#"{"peers": ["gamma"], "services": [{"selector": {"matchLabels": {"app": "web"}}}]}"#,
         )?;
         beta.put_policy("try-callers", r#"{"peers": ["alpha"], "callers": [{"namespace": "shop", "serviceAccount": "till"}], "mode": "Audit"}"#)?;
+        let members = "[{peers: [nobody]}, {peers: [gamma]}]";
+        beta.put_manifest("name.yaml", &federated_service("reports", ("http", 80), members))?;
         let mut reports = Deployed::http(gamma, "reports").await?;
         reports.apply(gamma, Service::exported)?;
         let (alpha_client, gamma_client) =
@@ -114,6 +116,12 @@ fn every_view_says_what_the_commands_say() {
         .await?;
         tour.visit("#/imports", "imports", &format!("{HAS}('reports.shop.svc.gamma.example:80')"))
             .await?;
+        tour.visit(
+            "#/imports",
+            "a name that several clusters serve",
+            &format!("{HAS}('reports.shop.global:80') && {HAS}('unknown_peer')"),
+        )
+        .await?;
         tour.visit(
             "#/matrix",
             "the matrix",

@@ -71,9 +71,6 @@ pub struct ServiceObject {
     /// The names of its Pods, as its EndpointSlices have them (`endpoints[].hostname`). Not yet
     /// checked; only needed of a Service with [`PODS_ANNOTATION`].
     pub pods: BTreeSet<String>,
-    /// How many addresses of its workloads are ready; `None` if the adapter does not know. It
-    /// matters only for local members of `FederatedService`s.
-    pub ready: Option<usize>,
 }
 
 /// One entry of a Service's `spec.ports`.
@@ -85,6 +82,9 @@ pub struct ServicePortSpec {
     pub port: u16,
     /// TCP unless specified otherwise.
     pub protocol: TransportProtocol,
+    /// How many addresses of its workloads are ready; `None` if the adapter does not know. It
+    /// matters only for local members of `FederatedService`s.
+    pub ready: Option<usize>,
 }
 
 /// A Service port's protocol.

@@ -33,7 +33,7 @@ fn ready() -> Rig {
         probe(&mut rig, peer, DataplaneReason::Succeeded);
     }
     for service in &mut rig.objects.services {
-        service.ready = Some(1);
+        service.ports.iter_mut().for_each(|port| port.ready = Some(1));
     }
     rig
 }
@@ -201,9 +201,9 @@ fn this_clusters_service_is_a_member_while_its_workloads_are_ready() {
     };
     let mut rig = with_members(&json!([{"local": {}}]));
     assert_eq!(words(&rig), "ready");
-    rig.objects.services[0].ready = None;
+    rig.objects.services[0].ports[0].ready = None;
     assert_eq!(words(&rig), "unproven");
-    rig.objects.services[0].ready = Some(0);
+    rig.objects.services[0].ports[0].ready = Some(0);
     assert_eq!(words(&rig), "no_workloads");
     rig.objects.services[0] = service("web", vec![port("http", 81)]);
     assert_eq!(words(&rig), "no_local_port");
@@ -483,7 +483,7 @@ fn whoever_takes_calls_is_ready_and_none_before_it_is() {
                 Some(false) => probe(&mut rig, peer, DataplaneReason::ProbeFailed),
             }
         }
-        rig.objects.services[0].ready = local;
+        rig.objects.services[0].ports[0].ready = local;
         let federation = federate_again(&rig.inputs(), &mut Memory::default());
         let port = only_port(&federation);
         let dead = |place: &MemberPlace| match place {

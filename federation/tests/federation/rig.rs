@@ -81,7 +81,12 @@ pub(crate) fn gateway(address: &str) -> GatewayAddress {
 }
 
 pub(crate) fn port(name: &str, port: u16) -> ServicePortSpec {
-    ServicePortSpec { name: Some(name.to_owned()), port, protocol: TransportProtocol::Tcp }
+    ServicePortSpec {
+        name: Some(name.to_owned()),
+        port,
+        protocol: TransportProtocol::Tcp,
+        ready: None,
+    }
 }
 
 /// A trust domain with this many bytes.

@@ -26,7 +26,14 @@ fn every_mistake_in_a_manifest_has_a_readable_message() {
         .filter(|(name, _)| !text.contains(&format!("(manifests/{name}.yaml")))
         .collect();
     assert!(silent.is_empty(), "no message for {silent:#?}\n{text}");
-    let kinds = ["File", "Service", "EndpointSlice", "IstioFederation", "FederationPolicy"];
+    let kinds = [
+        "File",
+        "Service",
+        "EndpointSlice",
+        "IstioFederation",
+        "FederationPolicy",
+        "FederatedService",
+    ];
     let names_object = |line: &str| {
         line.split_once(": ")
             .is_some_and(|(_, rest)| kinds.iter().any(|kind| rest.starts_with(kind)))

@@ -20,6 +20,12 @@ pub(crate) fn service(ports: &str, more: &str) -> String {
     )
 }
 
+pub(crate) fn federated(spec: &str) -> String {
+    format!(
+        "apiVersion: fedgate.dev/v1alpha1\nkind: FederatedService\nmetadata: {{name: NAME, namespace: shop}}\nspec: {spec}\n"
+    )
+}
+
 pub(crate) const PORTS: &str = "[{name: http, port: 80}]";
 
 /// Manifests with one mistake each; NAME stands for the file's name.
@@ -96,6 +102,28 @@ pub(crate) fn manifests() -> Vec<(&'static str, String)> {
         ),
         ("external", service(PORTS, "").replace("  ports:", "  type: ExternalName\n  ports:")),
         ("spec-list", "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: []\n".into()),
+        // FederatedServices.
+        ("name-version", federated("{}").replace("v1alpha1", "v1")),
+        ("name-empty", federated("")),
+        ("name-ports", federated("{members: [{local: {}}]}")),
+        ("name-unknown", federated(&format!("{{ports: {PORTS}, members: [{{peer: [beta]}}]}}"))),
+        ("name-null", federated(&format!("{{ports: {PORTS}, members: [{{local: }}]}}"))),
+        (
+            "name-two",
+            federated(&format!("{{ports: {PORTS}, members: [{{local: {{}}, allPeers: {{}}}}]}}")),
+        ),
+        (
+            "name-host",
+            federated(&format!(
+                "{{host: web.example, ports: {PORTS}, members: [{{local: {{}}}}]}}"
+            )),
+        ),
+        ("name-none", federated(&format!("{{ports: {PORTS}, members: []}}"))),
+        ("name-peer", federated(&format!("{{ports: {PORTS}, members: [{{peers: [nobody]}}]}}"))),
+        (
+            "name-weight",
+            federated(&format!("{{ports: {PORTS}, members: [{{local: {{}}, weight: none}}]}}")),
+        ),
         // EndpointSlices.
         ("slice-address", format!("{slice}endpoints: [{{addresses: [here]}}]\n")),
         ("slice-text", format!("{slice}endpoints: [{{addresses: 10.0.0.1}}]\n")),

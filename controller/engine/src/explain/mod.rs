@@ -6,7 +6,10 @@
 
 mod evidence;
 mod export;
+mod federated;
 mod import;
+
+pub(crate) use federated::explain as explain_federated;
 
 use crate::confirmations::Confirmations;
 use crate::in_force::confirmed;

@@ -11,7 +11,10 @@ use fedgate_envoy::{
 };
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::document::{GatewayAddress, GatewayHost, WorkloadIdentity};
-use fedgate_federation::federate::{Gateway, Import, Protocol, ServerIdentity};
+use fedgate_federation::federate::{
+    FederatedMember, FederatedPort, FederatedService, Gateway, Import, MemberPlace, MemberState,
+    PassedOver, ProbeTarget, Protocol, ServerIdentity,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -94,8 +97,32 @@ fn import(name: &str, gateways: &[&str], server: ServerIdentity) -> Import {
 }
 
 fn egress(imports: &[Import], bundles: &BTreeMap<TrustDomain, TrustBundle>) -> Vec<File> {
-    let ports =
-        (15_001..).zip(imports).map(|(port, import)| (import.service.clone(), port)).collect();
+    egress_with(imports, bundles, &[])
+}
+
+/// Also with federated names. beta's gateways answer its health name, and `web` has one workload
+/// here.
+fn egress_with(
+    imports: &[Import],
+    bundles: &BTreeMap<TrustDomain, TrustBundle>,
+    federated: &[FederatedService],
+) -> Vec<File> {
+    let names = federated.iter().flat_map(|name| &name.ports).map(|port| &port.service);
+    let names = imports.iter().map(|import| &import.service).chain(names);
+    let ports = (15_001..).zip(names).map(|(port, name)| (name.clone(), port)).collect();
+    let endpoints = BTreeMap::from([(service(WEB), ["10.0.0.1:8080".parse().unwrap()].into())]);
+    let target = |import: &Import| {
+        let target = ProbeTarget {
+            service: Some(service("health.d8-istio.svc.beta.example:80")),
+            health: true,
+            acknowledges: None,
+            gateways: Arc::clone(&import.gateways),
+            server: Arc::clone(&import.server),
+            bundle: bundles.get(&import.trust_domain)?.clone(),
+        };
+        Some((import.peer.clone(), target))
+    };
+    let targets = imports.iter().filter_map(target).collect();
     EnvoyFiles::new(Path::new("/var/lib/alpha/envoy")).unwrap().egress(&EgressInputs {
         quiet: Default::default(),
         locality: None,
@@ -106,6 +133,9 @@ fn egress(imports: &[Import], bundles: &BTreeMap<TrustDomain, TrustBundle>) -> V
         imports: &imports.iter().cloned().collect(),
         ports: &ports,
         names: fedgate_envoy::EgressNames::default(),
+        federated,
+        endpoints: &endpoints,
+        probe_targets: &targets,
         bundles,
         access_log: &AccessLog::Stdout,
         connections: Connections::default(),
@@ -231,4 +261,72 @@ fn a_peers_gateways_change_no_listener() {
     let name = egress(&[import("web.shop.svc.beta.example:80", &["2001:db8::1"], any())], &bundles);
     assert_eq!(find(&ip, "egress/lds.json"), find(&name, "egress/lds.json"));
     assert_ne!(find(&ip, "egress/cds.json"), find(&name, "egress/cds.json"));
+}
+
+/// `web.shop.global`, with these members.
+fn name(members: Vec<FederatedMember>) -> FederatedService {
+    let name = service("web.shop.global:80");
+    FederatedService {
+        namespace: "shop".to_owned(),
+        name: "web".to_owned(),
+        source: None,
+        host: name.host.clone(),
+        ports: vec![FederatedPort {
+            service: name,
+            port_name: "http".to_owned(),
+            protocol: Protocol::Http,
+            members,
+        }],
+    }
+}
+
+fn member(name: &str, priority: u32, weight: u32) -> FederatedMember {
+    let place = match name.ends_with("alpha.example:80") {
+        true => MemberPlace::Local,
+        false => MemberPlace::Peer(PeerName::parse("beta").unwrap()),
+    };
+    let (service, state) = (Some(service(name)), MemberState::Ready);
+    FederatedMember { place, service, priority, weight, state }
+}
+
+const BETA_WEB: &str = "web.shop.svc.beta.example:80";
+
+fn beta_web() -> Import {
+    let any = ServerIdentity::AnyOf(trust_domain("beta.example"));
+    import(BETA_WEB, &["192.0.2.1"], any)
+}
+
+#[test]
+fn federated_names_have_a_cluster_for_each_member_and_an_aggregate() {
+    let members = vec![member(WEB, 0, 1), member(BETA_WEB, 1, 1)];
+    let files = egress_with(&[beta_web()], &bundles(), &[name(members)]);
+    snapshot("federated_lds", without_keys(json(&files, "egress/lds.json")));
+    snapshot("federated_cds", without_keys(json(&files, "egress/cds.json")));
+}
+
+#[test]
+fn members_of_one_priority_get_an_aggregate_for_each_share() {
+    let members = vec![member(WEB, 0, 3), member(BETA_WEB, 0, 1)];
+    let files = egress_with(&[beta_web()], &bundles(), &[name(members)]);
+    let listeners = json(&files, "egress/lds.json");
+    let proxy = "/resources/2/filter_chains/0/filters/0/typed_config/weighted_clusters/clusters";
+    let clusters = listeners.pointer(proxy).unwrap_or_else(|| panic!("{listeners:#}"));
+    let expected = serde_json::json!([
+        { "name": "federated|web.shop.global:80|0", "weight": 7_500 },
+        { "name": "federated|web.shop.global:80|1", "weight": 2_500 },
+    ]);
+    assert_eq!(*clusters, expected);
+}
+
+#[test]
+fn a_member_that_is_passed_over_has_no_cluster_and_a_name_without_any_fails() {
+    let mut passed_over = member(BETA_WEB, 0, 1);
+    let (reason, message) = (PassedOver::NotOffered, String::new());
+    passed_over.state = MemberState::PassedOver { reason, message };
+    let files = egress_with(&[beta_web()], &bundles(), &[name(vec![passed_over])]);
+    let clusters = json(&files, "egress/cds.json").to_string();
+    assert!(clusters.contains("no_member") && !clusters.contains("member|"), "{clusters}");
+    assert!(!clusters.contains("envoy.clusters.aggregate"));
+    let listeners = json(&files, "egress/lds.json").to_string();
+    assert!(listeners.contains("\"cluster\":\"no_member\""), "{listeners}");
 }

@@ -7,6 +7,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | `watch` | watches whether they run, and with what limits |
+//! | `members` | asks which members of federated names are alive |
 //! | `known` | what is known of them, kept over restarts |
 //! | `capacity` | how many connections and ports each may use |
 //! | `outdated` | which of them needs a restart |
@@ -15,6 +16,7 @@
 pub(crate) mod capacity;
 pub(crate) mod inotify;
 pub(crate) mod known;
+pub(crate) mod members;
 pub(crate) mod outdated;
 pub(crate) mod watch;
 

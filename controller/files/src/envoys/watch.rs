@@ -110,20 +110,23 @@ impl Search {
 /// Returns true if the health listener answers. `socket` is in the abstract namespace; Envoy writes
 /// it as `@name`.
 async fn answers(socket: &str) -> bool {
-    let path = socket.replacen('@', "\0", 1);
-    let ask = async {
-        let mut stream = UnixStream::connect(path).await?;
-        stream
-            .write_all(b"GET /healthz HTTP/1.1\r\nhost: fedgate\r\nconnection: close\r\n\r\n")
-            .await?;
-        let mut answer = [0; STATUS.len()];
-        stream.read_exact(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer == *STATUS)
-    };
-    matches!(timeout(TIME, ask).await, Ok(Ok(true)))
+    status(socket, "/healthz").await == Some(200)
 }
 
-const STATUS: &[u8; 12] = b"HTTP/1.1 200";
+/// The status with which a path is answered on an Envoy's local socket.
+pub(super) async fn status(socket: &str, path: &str) -> Option<u16> {
+    let socket = socket.replacen('@', "\0", 1);
+    let ask = async {
+        let mut stream = UnixStream::connect(socket).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: fedgate\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = [0; "HTTP/1.1 200".len()];
+        stream.read_exact(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = timeout(TIME, ask).await.ok()?.ok()?;
+    std::str::from_utf8(answer.strip_prefix(b"HTTP/1.1 ")?).ok()?.parse().ok()
+}
 
 #[cfg(test)]
 mod tests {

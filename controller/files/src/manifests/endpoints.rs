@@ -70,6 +70,35 @@ fn join(service: &ServiceObject, host: &str, ports: &ByPortName, endpoints: &mut
     }
 }
 
+/// Tells each Service's ports how many addresses are ready.
+pub(super) fn count(
+    services: &mut [ServiceObject],
+    endpoints: &Endpoints,
+    trust_domain: &TrustDomain,
+) {
+    for service in services {
+        let names: Vec<_> = service
+            .ports
+            .iter()
+            .map(|port| service_name(service, port.port, trust_domain))
+            .collect();
+        for (port, name) in service.ports.iter_mut().zip(names) {
+            port.ready = Some(name.and_then(|name| endpoints.get(&name)).map_or(0, BTreeSet::len));
+        }
+    }
+}
+
+fn service_name(
+    service: &ServiceObject,
+    port: u16,
+    trust_domain: &TrustDomain,
+) -> Option<ServiceName> {
+    let host =
+        Hostname::parse(&format!("{}.{}.svc.{trust_domain}", service.name, service.namespace))
+            .ok()?;
+    ServiceName::new(host, ServicePort::new(port)?).ok()
+}
+
 fn add(
     by_service: &mut ByService,
     found: &Found,

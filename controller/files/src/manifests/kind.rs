@@ -10,11 +10,17 @@ pub(super) enum Kind {
     Policy,
     Service,
     EndpointSlice,
+    FederatedService,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Federation, Self::Policy, Self::Service, Self::EndpointSlice];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Federation,
+        Self::Policy,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::FederatedService,
+    ];
 
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -22,20 +28,21 @@ impl Kind {
             Self::Policy => "FederationPolicy",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
+            Self::FederatedService => "FederatedService",
         }
     }
 
     pub(super) fn api_version(self) -> &'static str {
         match self {
             Self::Federation => "deckhouse.io/v1alpha1",
-            Self::Policy => "fedgate.dev/v1alpha1",
+            Self::Policy | Self::FederatedService => "fedgate.dev/v1alpha1",
             Self::Service => "v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
         }
     }
 
     pub(super) fn has_namespace(self) -> bool {
-        matches!(self, Self::Service | Self::EndpointSlice)
+        matches!(self, Self::Service | Self::EndpointSlice | Self::FederatedService)
     }
 
     /// The kind of a list's rows: `Service` for `ServiceList`.
@@ -71,15 +78,22 @@ pub(super) fn is_like_policy(kind: &str, version: &str) -> bool {
     };
     // No kind of another vendor is this near. The nearest, AuthorizationPolicy, has distance 7.
     const NEAR: usize = 4;
-    letters(version).contains("fedgatedev")
-        || mentions_policy(kind)
-        || distance(&letters(kind), "federationpolicy") <= NEAR
+    let kind = letters(kind);
+    let near = distance(&kind, "federationpolicy");
+    // The other kind of the same group is misspelt as well.
+    let is_other = distance(&kind, "federatedservice") < near.min(NEAR);
+    near <= NEAR || mentions_policy(&kind) || (letters(version).contains("fedgatedev") && !is_other)
 }
 
-/// Returns true if text that cannot be parsed may contain a policy, in any encoding.
+/// Returns true if text that cannot be parsed may contain a policy, in any encoding: it has more
+/// objects of the policies' group than those that are plainly of the other kind.
 pub(super) fn mentions_policy(text: &str) -> bool {
     let text = text.replace('\0', "").to_ascii_lowercase();
-    text.contains("federationpolic") || text.contains("fedgate.dev/v")
+    let group = text.matches("fedgate.dev/v").count();
+    let is_other = |line: &&str| {
+        line.contains("kind") && (line.contains("federatedservice") && !line.contains('#'))
+    };
+    text.contains("federationpolic") || group > text.lines().filter(is_other).count()
 }
 
 #[cfg(test)]
@@ -96,6 +110,7 @@ mod tests {
             ("federation_policy", ""),
             ("FederatedPolicy", "x/v1"),
             ("", "Fedgate.Dev/v1alpha1"),
+            ("Federated", "fedgate.dev/v1alpha1"),
         ] {
             assert!(is_like_policy(kind, version), "{kind} {version}");
         }
@@ -106,8 +121,17 @@ mod tests {
             ("Policy", "kyverno.io/v1"),
             ("IstioFederation", "deckhouse.io/v1alpha1"),
             ("", ""),
+            ("FederatedService", "fedgate.dev/v1"),
+            ("FederatedServices", "fedgate.dev/v1alpha1"),
         ] {
             assert!(!is_like_policy(kind, version), "{kind} {version}");
+        }
+        let service = "apiVersion: fedgate.dev/v1alpha1\nkind: FederatedService\n";
+        assert!(!mentions_policy(service));
+        for other in ["kind: Policy", "# kind: FederatedService", "kind: FederationPolicy"] {
+            assert!(mentions_policy(&format!(
+                "apiVersion: fedgate.dev/v1alpha1\n{other}\n---\n{service}"
+            )));
         }
         assert!(mentions_policy("f\0e\0d\0e\0r\0a\0t\0i\0o\0n\0P\0o\0l\0i\0c\0y\0"));
     }

@@ -6,8 +6,9 @@ use fedgate_core::PeerName;
 use fedgate_engine::service_object;
 use fedgate_federation::form::FormError;
 use fedgate_federation::object::{
-    FederationPolicySpec, IstioFederationSpec, Named, PeerSelection, PolicyBody, PolicyObject,
-    ServiceObject, is_annotation_of_fedgate, is_dns_label, is_dns_name,
+    FederatedServiceObject, FederatedServiceSpec, FederationPolicySpec, IstioFederationSpec, Named,
+    PeerSelection, PolicyBody, PolicyObject, ServiceObject, is_annotation_of_fedgate, is_dns_label,
+    is_dns_name,
 };
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -34,6 +35,7 @@ pub(super) enum Object {
     Policy(PolicyObject),
     Service(ServiceObject),
     EndpointSlice(Box<EndpointSlice>),
+    FederatedService(FederatedServiceObject),
 }
 
 /// A document that cannot be read as one of the kinds.
@@ -150,8 +152,7 @@ impl Document<'_> {
 
     /// The wrong field, and what was expected there.
     fn wrong_kind(&self, kind: &str, version: &str, meant: Option<Kind>) -> (&'static str, String) {
-        const USED: &str =
-            "a kind that is used here: IstioFederation, FederationPolicy, Service or EndpointSlice";
+        const USED: &str = "a kind that is used here: IstioFederation, FederationPolicy, FederatedService, Service or EndpointSlice";
         let found = |field| match self.node.get(&[field]).map(|node| &node.value) {
             None => format!("no field {field}"),
             Some(value) => value.found(),
@@ -237,6 +238,12 @@ impl Document<'_> {
                 Object::Service(read.map_err(|error| self.node.wrong(&error))?)
             }
             Kind::EndpointSlice => Object::EndpointSlice(Box::new(self.node.read()?)),
+            Kind::FederatedService => {
+                let spec = FederatedServiceSpec::of_object(json)
+                    .map_err(|error| self.node.wrong(&error))?;
+                let namespace = id.namespace.clone();
+                Object::FederatedService(FederatedServiceObject { namespace, name, source, spec })
+            }
         })
     }
 
@@ -293,10 +300,12 @@ impl Document<'_> {
         const NAME: &str =
             "a name of lower-case letters, digits, '-' and '.', such as beta (RFC 1123 subdomain)";
         match id.kind {
-            Kind::Service if !is_dns_label(&id.name) => wrong("name", LABEL),
+            Kind::Service | Kind::FederatedService if !is_dns_label(&id.name) => {
+                wrong("name", LABEL)
+            }
             Kind::Federation if PeerName::parse(&id.name).is_err() => wrong("name", NAME),
             Kind::Policy | Kind::EndpointSlice if !is_dns_name(&id.name) => wrong("name", NAME),
-            Kind::Service | Kind::EndpointSlice if !is_dns_label(&id.namespace) => {
+            _ if id.kind.has_namespace() && !is_dns_label(&id.namespace) => {
                 wrong("namespace", LABEL)
             }
             _ => Ok(()),

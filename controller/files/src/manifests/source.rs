@@ -251,11 +251,15 @@ fn collect<'a>(files: impl Iterator<Item = &'a InForce>, trust_domain: &TrustDom
                 Object::Federation(federation) => objects.federations.push(federation.clone()),
                 Object::Service(service) => objects.services.push(service.clone()),
                 Object::EndpointSlice(slice) => slices.push((found, slice.as_ref())),
+                Object::FederatedService(service) => {
+                    objects.federated_services.push(service.clone());
+                }
             }
         }
     }
     let endpoints =
         endpoints::endpoints(&mut objects.services, &slices, trust_domain, &mut objects.findings);
+    endpoints::count(&mut objects.services, &endpoints, trust_domain);
     Manifests { objects, endpoints, unfinished: false }
 }
 

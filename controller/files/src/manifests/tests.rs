@@ -131,6 +131,32 @@ fn reads_all_kinds_from_several_documents_and_files() {
 }
 
 #[test]
+fn a_name_over_several_clusters_is_read_and_its_local_workloads_are_counted() {
+    let name = |spec: &str| {
+        format!(
+            "apiVersion: fedgate.dev/v1alpha1\nkind: FederatedService\nmetadata: {{name: web, namespace: shop}}\nspec: {spec}\n"
+        )
+    };
+    let mut folder = Folder::new();
+    folder.put("web.yaml", &format!("{}---\n{SLICE}", service("web")));
+    folder.put("name.yaml", &name("{ports: [{name: http, port: 80}], members: [{local: {}}]}"));
+    let objects = folder.read().objects;
+    let [found] = &objects.federated_services[..] else { panic!("{objects:#?}") };
+    assert_eq!((found.namespace.as_str(), found.name.as_str()), ("shop", "web"));
+    assert_eq!(found.source.as_deref(), Some("manifests/name.yaml:1"));
+    assert_eq!(objects.services[0].ports[0].ready, Some(2));
+    // A version that is broken does not take its place, and closes nobody out as a policy would.
+    folder.put("name.yaml", &name("{ports: [{name: http, port: 80}], members: [{locale: {}}]}"));
+    let objects = folder.read().objects;
+    assert_eq!(objects.federated_services.len(), 1);
+    assert!(objects.policies.is_empty());
+    folder.put("name.yaml", &format!("{}  - [", name("")));
+    assert!(folder.read().objects.policies.is_empty());
+    folder.put("web.yaml", &service("web"));
+    assert_eq!(folder.read().objects.services[0].ports[0].ready, Some(0));
+}
+
+#[test]
 fn a_list_is_read_as_its_items() {
     let mut folder = Folder::new();
     let rows: String = ["a", "b"]

@@ -15,6 +15,7 @@ use fedgate_exchange::settings::{
 };
 use fedgate_federation::document::{ClusterUuid, Locality, Network};
 use fedgate_federation::knowledge::Times as KnowledgeTimes;
+use fedgate_federation::object::FederatedSuffix;
 use fedgate_process::filter_module;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -31,6 +32,13 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
     let gateway = gateway(dir, root.section("gateway"));
     let egress = egress(root.section("egress"));
     let connections = connections(root.section("connections"));
+    let federated = root.section("federatedServices");
+    let federated_suffix = federated.or(
+        "suffix",
+        FederatedSuffix::default(),
+        explained(FederatedSuffix::parse, "a host name such as global"),
+    );
+    federated.finish();
     let metadata = metadata(dir, root.section("metadata"));
     let identity = identity(dir, root.section("identity"));
     let key_file = root.or("keyFile", dir.join("state/authn.key"), path(dir));
@@ -48,6 +56,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
         gateway,
         egress,
         connections,
+        federated_suffix,
         metadata: metadata?,
         identity: identity?,
         key_file,

@@ -13,6 +13,7 @@ use fedgate_core::{PeerName, TrustDomain};
 use fedgate_envoy::{AddressRange, FilterKind, Quiet};
 use fedgate_exchange::settings::{Intervals, MetadataEndpoint, PeerAccess};
 use fedgate_federation::document::{Advertised, ClusterUuid, Locality, Network};
+use fedgate_federation::object::FederatedSuffix;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub egress: Egress,
     /// `connections`: `keepalive` (`30s`) and `idleTimeout` (`1h`), of both Envoys.
     pub connections: Quiet,
+    /// `federatedServices.suffix` (`global`): what names over several clusters end in.
+    pub federated_suffix: FederatedSuffix,
     /// `metadata`: `listen` (`0.0.0.0:15080`), `path` (`/metadata`), `proxyProtocol` (false), and
     /// `tls` or `plain: true`.
     pub metadata: MetadataEndpoint,

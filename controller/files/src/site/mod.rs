@@ -22,6 +22,7 @@ use crate::state::StateFolder;
 use arc_swap::ArcSwapOption;
 use fedgate_core::{Hostname, PeerName, ServiceName, Table, TableBuilder};
 use fedgate_engine::compiler::Compiler;
+use fedgate_engine::federated::MemberHealth;
 use fedgate_engine::in_force::InForce;
 use fedgate_engine::running::Running;
 use fedgate_envoy::EnvoyFiles;
@@ -71,6 +72,8 @@ pub(crate) struct Site {
     published: watch::Sender<Arc<exporter::Published>>,
     /// What is known of the two Envoys.
     observed: Observed,
+    /// Which members of federated names the egress finds alive.
+    member_health: MemberHealth,
 }
 
 /// When to compile again.
@@ -126,6 +129,7 @@ impl Site {
             in_force: Arc::default(),
             published: watch::Sender::default(),
             observed: Observed::default(),
+            member_health: MemberHealth::new(),
             settings,
             state,
             deployment,
@@ -171,6 +175,11 @@ impl Site {
     /// Takes what was observed of the two Envoys.
     pub(crate) fn observed(&mut self, observed: Observed) {
         self.observed = observed;
+    }
+
+    /// Takes which members of federated names the egress finds alive.
+    pub(crate) fn found(&mut self, health: MemberHealth) {
+        self.member_health = health;
     }
 
     /// Notes where the command line finds this controller. The next compilation writes it down, and

@@ -54,6 +54,7 @@ impl Site {
             &ports,
             capacity.egress_ports,
         ));
+        findings.extend(sinks::names_without_port(federation, &ports));
         if reserved != self.reserved_ports {
             match self.state.save(EGRESS_PORTS, &reserved) {
                 Ok(()) => self.reserved_ports = reserved,
@@ -78,7 +79,8 @@ impl Site {
             (&self.settings, &self.compiler.cluster, &self.compiler.table);
         let gateway =
             self.deployment.gateway(settings, local, federation, table, &self.endpoints, capacity);
-        let egress = self.deployment.egress(settings, federation, ports, named, capacity);
+        let egress =
+            self.deployment.egress(settings, federation, ports, named, &self.endpoints, capacity);
         let gateway = self.write_files(&gateway, findings);
         // Some files may have been written, perhaps also that of the table.
         self.written = match gateway {
@@ -133,6 +135,7 @@ impl Site {
             egress,
             named,
             running,
+            member_health: self.member_health.clone(),
             findings,
             confirmations: self.compiler.confirmations.clone(),
         })));

@@ -109,6 +109,7 @@ impl Snapshot {
             egress: None,
             named: BTreeMap::new(),
             running: None,
+            member_health: Default::default(),
             findings,
             // The times on the Lease are in the knowledge.
             confirmations: Confirmations::default(),

@@ -4,6 +4,7 @@
 //! Answers have a bounded size. Lists are cut to the rows that are visible, with the number of all.
 
 mod exports;
+mod federated;
 mod imports;
 mod matrix;
 mod overview;
@@ -15,6 +16,7 @@ mod tests;
 mod words;
 
 pub(crate) use exports::{audit, export, exports};
+pub(crate) use federated::federated;
 pub(crate) use imports::imports;
 pub(crate) use matrix::matrix;
 pub(crate) use overview::overview;

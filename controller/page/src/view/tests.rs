@@ -2,6 +2,8 @@ use super::*;
 use crate::history::{Change, ChangeKind};
 use crate::sample::{Sample, federation, now, service};
 use crate::traffic::Traffic;
+use fedgate_engine::explain::{Caller, Question};
+use fedgate_federation::object::{FederatedServiceObject, FederatedServiceSpec};
 use serde_json::{Value, json};
 
 fn value(made: impl Serialize) -> Value {
@@ -175,4 +177,52 @@ fn refusals_come_with_what_to_do() {
         json!([{ "peer": "beta", "refused": 3, "audited": 0, "allowed": 0 }])
     );
     assert_eq!(value(overview(&look, now()))["picture"][0]["traffic"]["refused"], 3);
+}
+
+/// A name with a local member and a peer's, neither of which can take calls in the sample.
+#[test]
+fn a_federated_name_shows_its_members_and_who_takes_calls() {
+    let spec = json!({ "spec": {
+        "ports": [{ "name": "http", "port": 80 }],
+        "members": [{ "peers": ["nobody"] }, { "local": {} }],
+    }});
+    let mut sample = Sample::new();
+    sample.objects.federated_services = vec![FederatedServiceObject {
+        namespace: "shop".to_owned(),
+        name: "web".to_owned(),
+        source: None,
+        spec: FederatedServiceSpec::of_object(&spec).unwrap(),
+    }];
+    sample.objects.services[0].ports[0].ready = Some(1);
+    let look = sample.look();
+    let made = value(federated(&look, &query("web.shop.global")));
+    let row = &made["rows"][0];
+    assert_eq!(
+        (&row["service"], &row["taken"]),
+        (&json!("web.shop.global:80"), &json!("this cluster"))
+    );
+    assert_eq!(row["ready"], true);
+    let states: Vec<_> = row["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|member| (member["place"].as_str().unwrap(), member["state"].as_str().unwrap()))
+        .collect();
+    assert_eq!(states, [("nobody", "unknown_peer"), ("this cluster", "ready")]);
+    assert_eq!(value(federated(&look, &query("other")))["found"], 0);
+    let failing = Query { state: "failing".to_owned(), ..query("") };
+    assert_eq!(value(federated(&look, &failing))["found"], 0);
+
+    // Envoy finds the local workloads dead, and everybody says so.
+    let mut in_force = sample.in_force();
+    let member = "web.shop.svc.alpha.example:80".parse().unwrap();
+    in_force.member_health.insert(member, false);
+    let names: Vec<_> = in_force.federated().collect();
+    assert!(!names[0].ready && names[0].taken().next().is_none());
+    assert_eq!(names[0].members[1].state, "not_answering");
+    let question = Question { to: "web.shop.global:80".parse().unwrap(), from: Caller::Unknown };
+    let answer = in_force.explain(&question);
+    assert!(!answer.passes);
+    assert!(answer.steps.iter().any(|step| step.detail.contains("not_answering")), "{answer:#?}");
+    assert!(sample.in_force().explain(&question).passes);
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: three federated clusters on this machine show in thirteen scenes what fedgate
+//! `cargo xtask demo`: three federated clusters on this machine show in fourteen scenes what fedgate
 //! does.
 
 mod kept;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Run three federated clusters on this machine and show in thirteen scenes what fedgate does.
+/// Run three federated clusters on this machine and show in fourteen scenes what fedgate does.
 #[derive(Parser)]
 #[command(name = "cargo xtask demo")]
 struct Cli {

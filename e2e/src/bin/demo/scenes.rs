@@ -1,7 +1,8 @@
-//! The thirteen scenes, in order.
+//! The fourteen scenes, in order.
 
 mod attack;
 mod change;
+mod failover;
 mod pods;
 mod reach;
 mod trouble;
@@ -92,6 +93,12 @@ pub(crate) async fn all(stage: &mut Stage, screen: &mut Screen) {
          only, with fedgate.dev/pods: \"true\".",
         "the Pod kafka-1 answers under its own name; gamma is refused (not_granted)",
         pods::followed(stage),
+    )
+    .await;
+    s.scene(
+        "alpha gives one name to its own till and to beta's. Then alpha's till dies, and comes back.",
+        "calls go to beta's within 2 s, none fails, and they return to alpha's",
+        failover::local_dies(stage),
     )
     .await;
 }

@@ -5,7 +5,7 @@ use crate::federate::{Candidate, ConditionStatus, ConditionType, PeerReport, Sta
 use crate::finding::{Finding, FindingReason, shown};
 use crate::object::{
     FederatedServiceObject, MAX_MEMBER_ENTRIES, MAX_MEMBER_PEERS, MAX_WEIGHT, MemberSpec,
-    ServiceObject, TransportProtocol, is_dns_label,
+    ServiceObject, ServicePortSpec, TransportProtocol, is_dns_label,
 };
 use fedgate_core::{Hostname, PeerName, ServiceName, ServicePort};
 use std::collections::{BTreeMap, BTreeSet};
@@ -260,15 +260,14 @@ impl<'a> Members<'a> {
             let message = format!("this cluster has no Service {namespace}/{name} with workloads");
             return MemberState::passed_over(PassedOver::NoLocalService, message);
         };
-        let has_port = object
-            .ports
-            .iter()
-            .any(|row| row.port == port.get() && row.protocol == TransportProtocol::Tcp);
-        if !has_port {
+        let is_it = |row: &&ServicePortSpec| {
+            row.port == port.get() && row.protocol == TransportProtocol::Tcp
+        };
+        let Some(row) = object.ports.iter().find(is_it) else {
             let message = format!("the Service {namespace}/{name} has no TCP port {port}");
             return MemberState::passed_over(PassedOver::NoLocalPort, message);
-        }
-        match object.ready {
+        };
+        match row.ready {
             None => MemberState::Unproven("whether its workloads are ready is not known here"),
             Some(0) => {
                 let message = format!("no workload of the Service {namespace}/{name} is ready");

@@ -86,6 +86,15 @@ impl FederatedPort {
         self.members.iter().filter(|member| member.state.is_used())
     }
 
+    /// Returns the members that an Envoy with health checks may have: also those whose peer failed
+    /// the last probe. The Envoy sees within seconds that such a peer is back, the next probe much
+    /// later.
+    pub fn callable(&self) -> impl Iterator<Item = &FederatedMember> {
+        self.members
+            .iter()
+            .filter(|member| matches!(member.state.reason(), None | Some(PassedOver::PeerNotReady)))
+    }
+
     /// Returns the members that calls go to now, as far as this cluster knows: those with the first
     /// priority that has any. Envoy also passes over members that do not answer it.
     pub fn taken(&self) -> impl Iterator<Item = &FederatedMember> {

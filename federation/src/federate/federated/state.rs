@@ -44,6 +44,9 @@ pub enum PassedOver {
     NoWorkloads,
     /// The Service's name is too long to be called.
     NameTooLong,
+    /// None of its addresses answers the Envoy that calls it. Only Envoy can tell; `federate` does
+    /// not produce it.
+    NotAnswering,
 }
 
 impl PassedOver {
@@ -61,6 +64,7 @@ impl PassedOver {
         Self::NoLocalPort,
         Self::NoWorkloads,
         Self::NameTooLong,
+        Self::NotAnswering,
     ];
 
     /// Returns the stable word.
@@ -78,6 +82,7 @@ impl PassedOver {
             Self::NoLocalPort => "no_local_port",
             Self::NoWorkloads => "no_workloads",
             Self::NameTooLong => "name_too_long",
+            Self::NotAnswering => "not_answering",
         }
     }
 }

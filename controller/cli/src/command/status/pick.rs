@@ -1,6 +1,7 @@
 //! The part of a status that is about some peers.
 
 use anyhow::{Result, bail};
+use fedgate_engine::federated::MemberStatus;
 use fedgate_engine::status::Status;
 use fedgate_federation::FindingReason;
 
@@ -25,6 +26,8 @@ pub(in crate::command) fn peers(mut status: Status, names: &[String]) -> Result<
     status.peers.retain(|peer| is_wanted(&peer.name));
     status.exports.retain(|export| export.granted_to.iter().any(|peer| is_wanted(peer)));
     status.imports.retain(|import| is_wanted(&import.peer));
+    let of_peer = |member: &MemberStatus| member.peer.as_deref().is_some_and(is_wanted);
+    status.federated_services.retain(|name| name.members.iter().any(of_peer));
     // An Envoy that does not run concerns every peer.
     status.findings.retain(|finding| {
         is_wanted(&finding.object.name) || finding.reason == FindingReason::EnvoyNotRunning

@@ -4,6 +4,7 @@ use super::seen_by;
 use crate::command::validate::severity;
 use crate::terminal::layout::{Cell, block, paragraph};
 use crate::terminal::{Style, Terminal};
+use fedgate_engine::federated::{FederatedServiceStatus, MemberStatus};
 use fedgate_engine::readiness::Readiness;
 use fedgate_engine::status::{ExportStatus, ImportStatus, PeerStatus, Status};
 use fedgate_federation::federate::{Condition, ConditionStatus};
@@ -79,6 +80,10 @@ pub(super) fn blocks(
     }
     blocks.push(("exports", exports.collect()));
     blocks.push(("imports", imports.collect()));
+    let federated: Vec<_> = status.federated_services.iter().map(self::federated).collect();
+    if !federated.is_empty() {
+        blocks.push(("federated services", federated));
+    }
     blocks.push(("findings", findings.collect()));
     blocks
 }
@@ -119,6 +124,35 @@ fn import(import: &ImportStatus, now: Timestamp, wide: bool) -> Vec<Cell> {
         format!("from {}{}", import.peer, confirmed(import.confirmed, now)).into(),
     ];
     with_more(row, more.into_iter())
+}
+
+/// A name, the members that take its calls, and those that come first but are passed over.
+fn federated(name: &FederatedServiceStatus) -> Vec<Cell> {
+    let location = match name.address {
+        _ if name.in_mesh => "in the mesh".into(),
+        Some(address) => format!("at {address}").into(),
+        None => Cell::new(Style::Bad, "at no port: none is left"),
+    };
+    let taken: Vec<_> = name.taken().map(MemberStatus::place).collect();
+    let passed_over: Vec<_> = name
+        .passed_over()
+        .map(|member| format!("{} passed over: {}", member.place(), member.state))
+        .collect();
+    let (style, taken) = match (&name.obstacle, taken.is_empty(), name.ready) {
+        (Some(obstacle), ..) => (Style::Bad, format!("NOT READY: {obstacle}")),
+        (None, true, _) => (Style::Bad, "NOT READY: no member takes calls".to_owned()),
+        (None, false, true) => (Style::Good, format!("calls go to {}", taken.join(", "))),
+        (None, false, false) => {
+            (Style::Warning, format!("calls go to {}, not proven yet", taken.join(", ")))
+        }
+    };
+    let state = std::iter::once(taken).chain(passed_over).collect::<Vec<_>>().join("; ");
+    vec![
+        name.service.to_string().into(),
+        name.protocol.as_str().into(),
+        location,
+        Cell::new(style, &state),
+    ]
 }
 
 /// Whether the gateway has the table, if that is known.

@@ -1,0 +1,177 @@
+//! Names that several clusters serve, as operators see them: which member takes calls now, and why
+//! each earlier one is passed over.
+//!
+//! Two things decide: what this cluster compiled ([`FederatedPort`]), and which members its Envoy
+//! finds dead ([`MemberHealth`]). Status, `explain`, the page and the metrics all look through
+//! [`FederatedServiceStatus`].
+
+use crate::in_force::InForce;
+use fedgate_core::ServiceName;
+use fedgate_federation::federate::{
+    FederatedMember, FederatedPort, FederatedService, MemberPlace, MemberState, PassedOver,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+/// Which members the Envoy that calls them finds alive. Members that it was not asked about are not
+/// listed.
+pub type MemberHealth = BTreeMap<ServiceName, bool>;
+
+/// A port of a `FederatedService`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FederatedServiceStatus {
+    /// The host and port that callers use.
+    pub service: ServiceName,
+    /// The namespace of its object.
+    pub namespace: String,
+    /// The name of its object.
+    pub name: String,
+    /// The protocol.
+    pub protocol: String,
+    /// Where programs of this site reach it: a port of the egress Envoy. `None` if no port is left,
+    /// and in a mesh.
+    pub address: Option<SocketAddr>,
+    /// Whether it is a name in this cluster's mesh, so that it needs no port.
+    #[serde(default)]
+    pub in_mesh: bool,
+    /// Whether a call would get through: a member that takes calls is ready.
+    pub ready: bool,
+    /// What stops every call here, before it reaches a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
+    /// The members, in order of priority.
+    pub members: Vec<MemberStatus>,
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// The name of the peer; `None` for this cluster.
+    pub peer: Option<String>,
+    /// The Service there.
+    pub service: Option<ServiceName>,
+    /// Its priority; 0 comes first.
+    pub priority: u32,
+    /// Its share in the calls of its priority.
+    pub weight: u32,
+    /// `ready`, `unproven`, or the word for why it is passed over.
+    pub state: String,
+    /// The explanation; may be empty.
+    #[serde(default)]
+    pub message: String,
+    /// Whether it takes calls now.
+    pub taken: bool,
+}
+
+impl MemberStatus {
+    fn new(member: &FederatedMember, health: &MemberHealth) -> Self {
+        let found = member.service.as_ref().and_then(|name| health.get(name)).copied();
+        let (state, message) = match (found, member.state.reason()) {
+            (Some(false), None) => {
+                (PassedOver::NotAnswering.word(), "none of its addresses answers the Envoy here")
+            }
+            // Envoy knows sooner than the next probe that a peer is back.
+            (Some(true), Some(PassedOver::PeerNotReady)) => (MemberState::Ready.word(), ""),
+            _ => (member.state.word(), member.state.message()),
+        };
+        Self {
+            peer: match &member.place {
+                MemberPlace::Local => None,
+                MemberPlace::Peer(peer) => Some(peer.to_string()),
+            },
+            service: member.service.clone(),
+            priority: member.priority,
+            weight: member.weight,
+            state: state.to_owned(),
+            message: message.to_owned(),
+            taken: false,
+        }
+    }
+
+    /// Returns true if it gets calls when its turn comes.
+    pub fn is_used(&self) -> bool {
+        self.is_ready() || self.state == "unproven"
+    }
+
+    /// Returns true if a call to it would get through.
+    pub fn is_ready(&self) -> bool {
+        self.state == "ready"
+    }
+
+    /// The cluster, in words.
+    pub fn place(&self) -> &str {
+        self.peer.as_deref().unwrap_or("this cluster")
+    }
+}
+
+/// Returns the members of a port, with those marked that take calls: the ones with the first
+/// priority that has any.
+fn members(port: &FederatedPort, health: &MemberHealth) -> Vec<MemberStatus> {
+    let mut members: Vec<_> =
+        port.members.iter().map(|member| MemberStatus::new(member, health)).collect();
+    let first = members.iter().find(|member| member.is_used()).map(|member| member.priority);
+    for member in &mut members {
+        member.taken = member.is_used() && Some(member.priority) == first;
+    }
+    members
+}
+
+impl FederatedServiceStatus {
+    fn new(in_force: &InForce, service: &FederatedService, port: &FederatedPort) -> Self {
+        let members = members(port, &in_force.member_health);
+        let egress = in_force.egress.as_ref();
+        let address = egress.and_then(|egress| egress.get(&port.service)).copied();
+        let stopped = in_force.running.is_some_and(|running| !running.egress);
+        let obstacle = match () {
+            () if stopped => Some("the egress Envoy does not run"),
+            () if egress.is_some() && address.is_none() => Some("it has no local port"),
+            () => None,
+        };
+        let is_ready = members.iter().any(|member| member.taken && member.is_ready());
+        Self {
+            service: port.service.clone(),
+            namespace: service.namespace.clone(),
+            name: service.name.clone(),
+            protocol: port.protocol.word().to_owned(),
+            address,
+            in_mesh: egress.is_none(),
+            ready: is_ready && obstacle.is_none(),
+            obstacle: obstacle.map(str::to_owned),
+            members,
+        }
+    }
+
+    /// The members that take calls now.
+    pub fn taken(&self) -> impl Iterator<Item = &MemberStatus> {
+        self.members.iter().filter(|member| member.taken)
+    }
+
+    /// The members that are passed over although they come before those that take calls; all of
+    /// them if none takes any.
+    pub fn passed_over(&self) -> impl Iterator<Item = &MemberStatus> {
+        let first = self.taken().next().map_or(u32::MAX, |member| member.priority);
+        self.members.iter().filter(move |member| !member.taken && member.priority <= first)
+    }
+}
+
+impl InForce {
+    /// The members that an Envoy may have.
+    pub fn members(&self) -> BTreeSet<ServiceName> {
+        let services = self.federation.federated_services.iter();
+        let ports = services.flat_map(|service| &service.ports);
+        ports
+            .flat_map(FederatedPort::callable)
+            .filter_map(|member| member.service.clone())
+            .collect()
+    }
+
+    /// The names that several clusters serve, in order.
+    pub fn federated(&self) -> impl Iterator<Item = FederatedServiceStatus> {
+        self.federation.federated_services.iter().flat_map(|service| {
+            service.ports.iter().map(|port| FederatedServiceStatus::new(self, service, port))
+        })
+    }
+}
