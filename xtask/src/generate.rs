@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The plural names of the CustomResourceDefinitions.
-const DEFINITIONS: [&str; 2] = ["federationpolicies", "istiofederations"];
+const DEFINITIONS: [&str; 3] = ["federatedservices", "federationpolicies", "istiofederations"];
 
 /// Their folders.
 const FOLDERS: [&str; 2] = ["deploy/kubernetes/crds", "deploy/chart/files/crds"];

@@ -44,9 +44,11 @@ fn the_abis_are_those_that_the_filters_state() {
 
 #[test]
 fn the_kinds_have_the_versions_of_their_definitions() {
-    for (kind, plural) in
-        [("IstioFederation", "istiofederations"), ("FederationPolicy", "federationpolicies")]
-    {
+    for (kind, plural) in [
+        ("IstioFederation", "istiofederations"),
+        ("FederationPolicy", "federationpolicies"),
+        ("FederatedService", "federatedservices"),
+    ] {
         let fedgate = env!("CARGO_BIN_EXE_fedgate");
         let definition = Command::new(fedgate).args(["crd", plural]).output().unwrap();
         let text = String::from_utf8(definition.stdout).unwrap();

@@ -89,14 +89,15 @@ fn of_sources() -> Vec<Finding> {
         ("fedgate-system", "istio-ca-root-cert"),
         &mut findings,
     );
-    let imports = Sample::healthy().snapshot().in_force.federation.imports;
+    let federation = Sample::healthy().snapshot().in_force.federation;
+    let imports = &federation.imports;
     let object = json!({
         "metadata": { "name": "x", "namespace": "a" },
         "spec": { "hosts": [imports.iter().next().unwrap().service.host.as_str()] },
     });
     let hosts = sources::entries::keep(serde_json::from_value(object).unwrap());
     let entries = BTreeMap::from([(Key { namespace: "a".into(), name: "x".into() }, hosts)]);
-    findings.extend(sources::entries::taken(&entries, &imports));
+    findings.extend(sources::entries::taken(&entries, &federation));
     let with_range = flags(&["--import-addresses", "240.96.0.0/16"]).unwrap();
     findings.extend(addresses::missing(&with_range, &imports, &BTreeMap::new()));
     findings

@@ -193,7 +193,7 @@ impl Replica {
             // No table could be built, so the one that another leader built last stays.
             self.compiler.table = there.as_ref().clone();
         }
-        let taken = entries::taken(&observed.entries, &federation.imports);
+        let taken = entries::taken(&observed.entries, &federation);
         // Findings are ordered by severity, errors first.
         let errors =
             federation.findings.partition_point(|finding| finding.severity <= Severity::Warning);
@@ -318,6 +318,11 @@ impl Replica {
             .iter()
             .map(|(key, object)| (key.name.clone(), object.generation))
             .collect();
+        let federated_generations = observed
+            .federated_services
+            .iter()
+            .map(|(key, object)| (key.clone(), object.generation))
+            .collect();
         let in_force = InForce {
             local: self.compiler.cluster.clone(),
             federation,
@@ -336,6 +341,7 @@ impl Replica {
             has_table: self.has_table,
             generations,
             pods: observed.pods_by_name(),
+            federated_generations,
             uids: observed.uids(),
             knowledge: self.compiler.knowledge.clone(),
             saved: self.saved.clone(),

@@ -15,6 +15,7 @@ use fedgate_exchange::settings::{
 };
 use fedgate_federation::document::{Advertised, ClusterUuid, Network, WorkloadIdentity};
 use fedgate_federation::knowledge::{AtExpiry, Times};
+use fedgate_federation::object::FederatedSuffix;
 use fedgate_process::filter_module::default_path;
 use ipnet::IpNet;
 use jiff::SignedDuration;
@@ -58,6 +59,15 @@ pub struct ControllerSettings {
     /// [default: istiod chooses addresses for those that do]
     #[arg(long, env = "FEDGATE_IMPORT_ADDRESSES", value_name = "CIDR", value_parser = mesh_range)]
     pub import_addresses: Option<AddressRange>,
+    /// The suffix of FederatedServices' host names; it must not overlap any trust domain
+    #[arg(
+        long,
+        env = "FEDGATE_FEDERATED_SUFFIX",
+        value_name = "DOMAIN",
+        default_value = FederatedSuffix::DEFAULT,
+        value_parser = FederatedSuffix::parse
+    )]
+    pub federated_suffix: FederatedSuffix,
     /// The address of /healthz, /readyz and /metrics
     #[arg(
         long,

@@ -1,5 +1,7 @@
 //! The status of an `IstioFederation`: DKP's fields, and our conditions next to DKP's.
 
+pub(crate) mod federated;
+
 use crate::api::fingerprint::{Fingerprint, fingerprint};
 use crate::crd::status::{
     GatewayAddress, IstioFederationStatus, MetadataCache, PeerCondition, PrivateCache, PublicCache,

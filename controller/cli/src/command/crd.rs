@@ -7,7 +7,7 @@ use fedgate_kubernetes::crd;
 /// `deploy/kubernetes/crds/`.
 #[derive(Debug, Args)]
 pub(crate) struct Crd {
-    /// istiofederations or federationpolicies
+    /// istiofederations, federationpolicies or federatedservices
     plural: String,
 }
 
@@ -17,7 +17,10 @@ impl Crd {
             .into_iter()
             .find(|definition| definition.spec.names.plural == self.plural);
         let definition = definition.with_context(|| {
-            format!("expected istiofederations or federationpolicies, found {:?}", self.plural)
+            format!(
+                "expected istiofederations, federationpolicies or federatedservices, found {:?}",
+                self.plural
+            )
         })?;
         print!("{}", crd::yaml(&definition)?);
         Ok(ExitStatus::Success)

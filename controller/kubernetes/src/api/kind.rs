@@ -10,6 +10,8 @@ pub(crate) enum Kind {
     IstioFederation,
     /// A policy of the administrator (`fedgate.dev`).
     FederationPolicy,
+    /// One name over several clusters (`fedgate.dev`).
+    FederatedService,
     /// A Service.
     Service,
     /// A Pod.
@@ -43,7 +45,7 @@ impl Kind {
     pub(crate) const fn group(self) -> &'static str {
         match self {
             Self::IstioFederation => "deckhouse.io",
-            Self::FederationPolicy => "fedgate.dev",
+            Self::FederationPolicy | Self::FederatedService => "fedgate.dev",
             Self::Service | Self::Pod | Self::Node | Self::ConfigMap | Self::Secret => "",
             Self::ServiceCidr => "networking.k8s.io",
             Self::EndpointSlice => "discovery.k8s.io",
@@ -56,7 +58,8 @@ impl Kind {
     /// The version.
     pub(crate) const fn version(self) -> &'static str {
         match self {
-            Self::IstioFederation | Self::FederationPolicy | Self::WasmPlugin => "v1alpha1",
+            Self::IstioFederation | Self::FederationPolicy => "v1alpha1",
+            Self::FederatedService | Self::WasmPlugin => "v1alpha1",
             Self::Service
             | Self::Pod
             | Self::EndpointSlice
@@ -76,6 +79,7 @@ impl Kind {
         match self {
             Self::IstioFederation => "IstioFederation",
             Self::FederationPolicy => "FederationPolicy",
+            Self::FederatedService => "FederatedService",
             Self::Service => "Service",
             Self::Pod => "Pod",
             Self::EndpointSlice => "EndpointSlice",
@@ -97,6 +101,7 @@ impl Kind {
         match self {
             Self::IstioFederation => "istiofederations",
             Self::FederationPolicy => "federationpolicies",
+            Self::FederatedService => "federatedservices",
             Self::Service => "services",
             Self::Pod => "pods",
             Self::EndpointSlice => "endpointslices",

@@ -8,6 +8,8 @@ use kube::ResourceExt;
 pub(crate) const OWNER: &str = "fedgate.dev/owner";
 /// The annotation with the peer that an object belongs to.
 pub(crate) const PEER: &str = "fedgate.dev/peer";
+/// The annotation with the `FederatedService` that an object belongs to, `NAMESPACE/NAME`.
+pub(crate) const FEDERATED_SERVICE: &str = "fedgate.dev/federated-service";
 /// Our field manager.
 pub(crate) const FIELD_MANAGER: &str = "fedgate";
 

@@ -86,6 +86,17 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         watched
     }
 
+    /// Like [`Self::start`], but begins only when `begin` is notified.
+    pub(crate) fn start_when(begin: Arc<Notify>, watch: Watch<T>, tasks: &mut Tasks) -> Self {
+        let watched = Self(Arc::new(Shared { state: Mutex::new(State::new(&watch)), watch }));
+        let following = watched.clone();
+        tasks.spawn(format!("the watch of {}", watched.name()), async move {
+            begin.notified().await;
+            follow::follow(following).await
+        });
+        watched
+    }
+
     /// All objects.
     pub(crate) fn all(&self) -> BTreeMap<Key, T> {
         self.lock().all()
@@ -141,6 +152,11 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
         self.0.watch.name
     }
 
+    /// Returns true if the API server does not have the kind, as far as it has answered.
+    pub(crate) fn is_unknown_kind(&self) -> bool {
+        self.lock().is_unknown_kind
+    }
+
     /// Why the watch does not work at the moment.
     pub(crate) fn failure(&self) -> Option<String> {
         self.lock().failure.clone()
@@ -161,6 +177,7 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
     fn failed(&self, cause: &kube::Error) {
         let error = describe(cause);
         let mut state = self.lock();
+        state.is_unknown_kind = matches!(cause, kube::Error::Api(status) if status.code == 404);
         if state.failure.as_ref() != Some(&error) {
             tracing::warn!(
                 what = self.name(),
@@ -171,7 +188,9 @@ impl<T: Clone + PartialEq + Send + 'static> Watched<T> {
     }
 
     fn works(&self) {
-        if self.lock().failure.take().is_some() {
+        let mut state = self.lock();
+        state.is_unknown_kind = false;
+        if state.failure.take().is_some() {
             tracing::info!(what = self.name(), "the watch works again");
         }
     }

@@ -19,10 +19,10 @@ fn names<'a>(objects: impl Iterator<Item = &'a Value>) -> BTreeSet<&'a str> {
     objects.filter_map(|object| object["metadata"]["name"].as_str()).collect()
 }
 
-/// The words in a list that is a variable of the policy for FederationPolicies.
-fn words(admission: &[Value], variable: &str) -> BTreeSet<String> {
+/// The words in a list that is a variable of an admission policy.
+fn words(admission: &[Value], policy: &str, variable: &str) -> BTreeSet<String> {
     let policy = of_kind(admission, "ValidatingAdmissionPolicy")
-        .find(|policy| policy["metadata"]["name"] == "policies.fedgate.dev")
+        .find(|found| found["metadata"]["name"] == policy)
         .unwrap();
     let variables = policy["spec"]["variables"].as_array().unwrap();
     let found = variables.iter().find(|found| found["name"] == variable).unwrap();
@@ -33,19 +33,31 @@ fn words(admission: &[Value], variable: &str) -> BTreeSet<String> {
 #[test]
 fn admission_knows_exactly_the_fields_of_the_types() {
     let admission = objects("admission.yaml");
-    let [policies, _] = definitions();
-    let schema = schema(&policies);
-    for (variable, field) in [
+    let [names, policies, _] = definitions();
+    let of_policies = [
         ("specFields", "spec"),
         ("serviceFields", "spec.services[]"),
         ("selectorFields", "spec.services[].selector"),
         ("requirementFields", "spec.services[].selector.matchExpressions[]"),
         ("callerFields", "spec.callers[]"),
+    ];
+    let of_names = [
+        ("specFields", "spec"),
+        ("portFields", "spec.ports[]"),
+        ("memberFields", "spec.members[]"),
+        ("serviceFields", "spec.members[].service"),
+    ];
+    for (policy, definition, variables) in [
+        ("policies.fedgate.dev", &policies, of_policies.as_slice()),
+        ("federatedservices.fedgate.dev", &names, of_names.as_slice()),
     ] {
-        let place = schema.pointer(&pointer(field)).unwrap();
-        let fields: BTreeSet<_> =
-            place["properties"].as_object().unwrap().keys().cloned().collect();
-        assert_eq!(words(&admission, variable), fields, "{field}");
+        let schema = schema(definition);
+        for (variable, field) in variables {
+            let place = schema.pointer(&pointer(field)).unwrap();
+            let fields: BTreeSet<_> =
+                place["properties"].as_object().unwrap().keys().cloned().collect();
+            assert_eq!(words(&admission, policy, variable), fields, "{policy} {field}");
+        }
     }
 }
 
@@ -62,7 +74,7 @@ fn each_admission_policy_is_bound_and_denies() {
             .collect::<BTreeSet<_>>(),
         policies
     );
-    assert_eq!(policies.len(), 3);
+    assert_eq!(policies.len(), 4);
 }
 
 #[test]

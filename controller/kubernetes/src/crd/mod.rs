@@ -5,6 +5,7 @@
 //! its own `IstioFederation` (as DKP does), ours is left out. `cargo xtask generate` writes the
 //! files, and a test compares them.
 
+pub(crate) mod federated;
 #[cfg(test)]
 mod manifests;
 mod rules;
@@ -15,7 +16,8 @@ mod tests;
 #[cfg(test)]
 mod written;
 
-use fedgate_federation::object::{FederationPolicySpec, IstioFederationSpec};
+use federated::FederatedServiceStatus;
+use fedgate_federation::object::{FederatedServiceSpec, FederationPolicySpec, IstioFederationSpec};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionNames,
     CustomResourceDefinitionSpec, CustomResourceDefinitionVersion, CustomResourceSubresourceStatus,
@@ -46,9 +48,22 @@ struct FederationPolicy {
     spec: FederationPolicySpec,
 }
 
+/// One name for the same Service in several clusters. Programs of this mesh call the name, and the
+/// calls go to the first of its members that is ready. Only this cluster knows the name: no peer
+/// has to agree, and none can claim it.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct FederatedService {
+    /// The name, its ports, and the Services behind it.
+    spec: FederatedServiceSpec,
+    /// Where calls go. The controller writes it.
+    status: Option<FederatedServiceStatus>,
+}
+
 /// All definitions, in order of name.
-pub fn definitions() -> [CustomResourceDefinition; 2] {
-    [federation_policies(), istio_federations()]
+pub fn definitions() -> [CustomResourceDefinition; 3] {
+    [federated_services(), federation_policies(), istio_federations()]
 }
 
 /// A definition as in its file under `deploy/kubernetes/crds/`.
@@ -62,9 +77,6 @@ pub fn yaml(definition: &CustomResourceDefinition) -> anyhow::Result<String> {
 }
 
 fn istio_federations() -> CustomResourceDefinition {
-    let condition = |name, kind: &str, description| {
-        column(name, &format!(r#".status.conditions[?(@.type=="{kind}")].status"#), description)
-    };
     let columns = vec![
         column("Trust Domain", ".spec.trustDomain", "The peer's trust domain."),
         condition(
@@ -104,6 +116,22 @@ fn istio_federations() -> CustomResourceDefinition {
     let schema = schema::of::<IstioFederation>(rules::ISTIO_FEDERATION);
     let names = names("istiofederations", "istiofederation", "IstioFederation");
     definition("deckhouse.io", names, with_status(version(schema, columns)))
+}
+
+fn federated_services() -> CustomResourceDefinition {
+    let columns = vec![
+        column("Host", ".status.host", "The name that programs call."),
+        condition("Accepted", "Accepted", "Whether the name is in force."),
+        condition("Ready", "Ready", "Whether calls to the name get through."),
+        column("Current", ".status.current", "The clusters that calls go to now."),
+        age(),
+    ];
+    let schema = schema::of::<FederatedService>(rules::FEDERATED_SERVICE);
+    let mut names = names("federatedservices", "federatedservice", "FederatedService");
+    names.short_names = Some(vec!["fsvc".to_owned()]);
+    let mut definition = definition("fedgate.dev", names, with_status(version(schema, columns)));
+    definition.spec.scope = "Namespaced".to_owned();
+    definition
 }
 
 fn federation_policies() -> CustomResourceDefinition {
@@ -182,6 +210,11 @@ fn column(name: &str, json_path: &str, description: &str) -> CustomResourceColum
         description: Some(description.to_owned()),
         ..CustomResourceColumnDefinition::default()
     }
+}
+
+/// A column with the status of a condition.
+fn condition(name: &str, kind: &str, description: &str) -> CustomResourceColumnDefinition {
+    column(name, &format!(r#".status.conditions[?(@.type=="{kind}")].status"#), description)
 }
 
 /// A column that `kubectl get --output wide` shows.

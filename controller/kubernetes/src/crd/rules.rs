@@ -89,3 +89,42 @@ pub(super) const FEDERATION_POLICY: &[Rule] = &[
         "In and NotIn need one value at least; Exists and DoesNotExist take none",
     ),
 ];
+
+/// The rules of `FederatedService`.
+pub(super) const FEDERATED_SERVICE: &[Rule] = &[
+    rule(
+        "spec.host",
+        "self.matches('^[0-9a-z]([0-9a-z-]*[0-9a-z])?([.][0-9a-z]([0-9a-z-]*[0-9a-z])?)+$')",
+        "expected a host name such as web.shop.global, of lower-case letters, digits, '-' and '.'",
+    ),
+    rule(
+        "spec.ports",
+        "self.size() > 0",
+        "expected the ports that callers use, found none; add one",
+    ),
+    rule(
+        "spec.ports[].name",
+        "self.matches('^[0-9a-z]([0-9a-z-]*[0-9a-z])?$')",
+        "expected a name such as http or tcp-sql, of lower-case letters, digits and '-', which says the protocol",
+    ),
+    rule(
+        "spec.members",
+        "self.size() > 0",
+        "expected the Services behind the name, found none; add this cluster's (local: {}) or those of peers",
+    ),
+    rule(
+        "spec.members[]",
+        "[has(self.local), has(self.peers), has(self.allPeers)].filter(one, one).size() == 1",
+        "expected exactly one of local: {}, peers: [NAME] and allPeers: {}; add or remove one",
+    ),
+    rule(
+        "spec.members[].peers",
+        "self.size() > 0",
+        "expected at least one peer, found an empty list; name the peers, or write allPeers: {} for all of them",
+    ),
+    rule(
+        "spec.members[].peers[]",
+        "self.matches('^[0-9a-z]([0-9a-z-]*[0-9a-z])?([.][0-9a-z]([0-9a-z-]*[0-9a-z])?)*$')",
+        "expected the name of an IstioFederation object; it is neither a trust domain nor a pattern",
+    ),
+];

@@ -60,7 +60,7 @@ fn every_field_of_dkps_definition_is_in_ours() {
         "../../../../e2e/tests/kubernetes/dkp-istiofederation.yaml"
     ))
     .unwrap();
-    let [_, ours] = definitions();
+    let [_, _, ours] = definitions();
     let named = |definition: &CustomResourceDefinition| {
         let (spec, version) = (&definition.spec, &definition.spec.versions[0]);
         let status = version.subresources.as_ref().is_some_and(|all| all.status.is_some());
@@ -130,7 +130,12 @@ fn every_rule_says_what_to_do() {
             rules += 1;
         }
     });
-    assert_eq!(rules, super::rules::ISTIO_FEDERATION.len() + super::rules::FEDERATION_POLICY.len());
+    let all = [
+        super::rules::ISTIO_FEDERATION,
+        super::rules::FEDERATION_POLICY,
+        super::rules::FEDERATED_SERVICE,
+    ];
+    assert_eq!(rules, all.map(<[_]>::len).iter().sum::<usize>());
 }
 
 #[test]
@@ -141,17 +146,21 @@ fn a_rule_for_a_missing_field_is_an_error() {
 }
 
 #[test]
-fn unknown_fields_are_kept_in_a_policy_and_pruned_in_a_peer() {
+fn unknown_fields_are_kept_for_admission_and_pruned_in_a_peer() {
     each_schema(|field, schema| {
         let kept = schema["x-kubernetes-preserve-unknown-fields"] == true;
-        let is_struct = schema["properties"].is_object();
-        assert_eq!(kept, is_struct && field.starts_with("FederationPolicy"), "{field}");
+        let is_struct = schema["type"] == "object" && schema["additionalProperties"].is_null();
+        let is_strict = !field.starts_with("IstioFederation") && !field.contains(".status");
+        assert_eq!(kept, is_struct && is_strict, "{field}");
     });
 }
 
 #[test]
 fn null_fields_are_kept_in_a_policy_and_dropped_in_a_peer() {
     each_schema(|field, schema| {
+        if field.starts_with("FederatedService") {
+            return;
+        }
         let required = ["FederationPolicy", "FederationPolicy.spec"].contains(&field)
             || schema["default"].is_string();
         let needed =
@@ -159,7 +168,12 @@ fn null_fields_are_kept_in_a_policy_and_dropped_in_a_peer() {
         let kept = field.starts_with("FederationPolicy") && !required && !needed;
         assert_eq!(schema["nullable"] == true, kept, "{field}: {schema}");
     });
-    let [policies, _] = definitions();
+    let [_, policies, _] = definitions();
+    let [names, ..] = definitions();
+    for field in ["spec.host", "spec.members[].local", "spec.members[].service.name"] {
+        let pointer = super::schema::pointer(field);
+        assert_eq!(schema(&names).pointer(&pointer).unwrap()["nullable"], true, "{field}");
+    }
     let labels = super::schema::pointer("spec.services[].selector.matchLabels");
     assert_eq!(
         schema(&policies).pointer(&labels).unwrap()["additionalProperties"]["nullable"],
@@ -169,7 +183,7 @@ fn null_fields_are_kept_in_a_policy_and_dropped_in_a_peer() {
 
 #[test]
 fn a_port_may_be_a_number_or_a_name() {
-    let [policies, _] = definitions();
+    let [_, policies, _] = definitions();
     let ports = super::schema::pointer("spec.services[].ports[]");
     let schema = schema(&policies);
     let port = schema.pointer(&ports).unwrap();
@@ -180,7 +194,7 @@ fn a_port_may_be_a_number_or_a_name() {
 
 #[test]
 fn the_enum_values_are_those_that_are_parsed() {
-    let [policies, federations] = definitions();
+    let [_, policies, federations] = definitions();
     let mode = schema(&policies).pointer(&super::schema::pointer("spec.mode")).unwrap().clone();
     assert_eq!(
         (&mode["enum"], &mode["default"]),

@@ -11,7 +11,7 @@ use crate::settings::Namespaces;
 use crate::sinks::gateway::table_object;
 use crate::sources::memory::{self, ClusterRecord, STATE};
 use crate::sources::selection::{self, Selection};
-use crate::sources::{Observed, federation, policy, service, slices};
+use crate::sources::{Observed, federated, federation, policy, service, slices};
 use anyhow::{Context, Result};
 use fedgate_core::{PeerName, Table, TableBuilder, read_configuration};
 use fedgate_engine::confirmations::Confirmations;
@@ -144,11 +144,12 @@ fn no_controller(namespace: &str) -> String {
 /// Does not list the gateway's addresses and this cluster's roots: the controller has stored what
 /// it derived from them.
 async fn observed(client: &Client, namespace: &str) -> Result<Observed> {
-    let (memory, federations, policies, services) = tokio::try_join!(
+    let (memory, federations, policies, services, federated_services) = tokio::try_join!(
         list(client, selection::memory(namespace), memory::keep),
         list(client, selection::federations(), federation::keep),
         list(client, selection::policies(), policy::keep),
         list(client, selection::services(), service::keep),
+        federated_services(client),
     )?;
     let names_pods = |labelled: &service::Labelled| {
         labelled
@@ -160,7 +161,43 @@ async fn observed(client: &Client, namespace: &str) -> Result<Observed> {
         true => list(client, selection::slices(), slices::keep).await?,
         false => BTreeMap::new(),
     };
-    Ok(Observed { memory, federations, policies, services, slices, ..Observed::default() })
+    let observed =
+        Observed { memory, federations, policies, services, slices, ..Observed::default() };
+    let local_services = local_services(client, &observed, &federated_services).await?;
+    Ok(Observed { federated_services, local_services, ..observed })
+}
+
+/// Without their definition there are none, as after an upgrade that left it out.
+async fn federated_services(client: &Client) -> Result<BTreeMap<Key, federated::FederatedObject>> {
+    let selection = selection::federated_services();
+    match selection.api(client).list(&selection.listed()).await {
+        Ok(listed) => Ok(listed
+            .items
+            .into_iter()
+            .map(|object| (Key::of(&object), federated::keep(object)))
+            .collect()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(BTreeMap::new()),
+        Err(error) => Err(refused(&error, "list", &selection.kind.qualified(), None)),
+    }
+}
+
+/// The local members without the export label, one by one: there are few.
+async fn local_services(
+    client: &Client,
+    observed: &Observed,
+    objects: &BTreeMap<Key, federated::FederatedObject>,
+) -> Result<BTreeMap<Key, federated::Local>> {
+    let mut found = BTreeMap::new();
+    for key in federated::named(objects.values()) {
+        if observed.services.contains_key(&key) {
+            continue;
+        }
+        let service = Kind::Service.within(client, &key.namespace).get_opt(&key.name).await;
+        let service =
+            service.map_err(|error| refused(&error, "get", "services", Some(&key.namespace)))?;
+        found.extend(service.map(|service| (key, federated::keep_local(service))));
+    }
+    Ok(found)
 }
 
 async fn lease(client: &Client, namespace: &str) -> Result<Option<Lease>> {

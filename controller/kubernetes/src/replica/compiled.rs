@@ -28,6 +28,8 @@ pub(crate) struct Compiled {
     pub generations: BTreeMap<String, Option<i64>>,
     /// The Pods of exported headless Services.
     pub pods: Pods,
+    /// The generation of each `FederatedService` that was compiled.
+    pub federated_generations: BTreeMap<Key, Option<i64>>,
     /// The `metadata.uid` of each object that an operator wrote.
     pub uids: BTreeMap<(Kind, Key), String>,
     /// What is known of each peer.

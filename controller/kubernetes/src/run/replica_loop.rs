@@ -117,6 +117,7 @@ impl ReplicaLoop {
             pods: sources.pods().clone(),
             loaded,
             federations: sources.federations().clone(),
+            federated_services: sources.federated_services().clone(),
             leadership: leadership.clone(),
             newest: compiled.clone(),
             changed: Arc::clone(&wakes.outputs),

@@ -133,7 +133,8 @@ fn of_finding(finding: &Finding, settings: &ControllerSettings, uids: &Uids) -> 
 /// The object, if it exists. Findings about this cluster or about a missing object are reported on
 /// the Pod.
 fn regarding(object: &ObjectRef, uids: &Uids) -> Option<ObjectReference> {
-    let kinds = [Kind::IstioFederation, Kind::FederationPolicy, Kind::Service];
+    let kinds =
+        [Kind::IstioFederation, Kind::FederationPolicy, Kind::Service, Kind::FederatedService];
     let kind = kinds.into_iter().find(|kind| kind.name() == object.kind)?;
     let key =
         Key { namespace: object.namespace.clone().unwrap_or_default(), name: object.name.clone() };

@@ -11,6 +11,8 @@
 //! | gateway namespace | ServiceEntry: one for each Pod that is exported by name, with its name | the Pod comes, goes, or becomes ready or not |
 //! | imports namespace | ServiceEntry, DestinationRule: one for each imported host, with its name | the import changes |
 //! | mesh root namespace | EnvoyFilter: at most sixteen for each peer, with a patch for each imported host | an import comes or goes, or the peer's roots change |
+//! | imports namespace | ServiceEntry, DestinationRule, VirtualService: one for each `FederatedService`, with its host as name; the latter two only if members share calls | the object changes |
+//! | mesh root namespace | EnvoyFilter `fedgate-federated-…`: at most sixteen, with the patches of `FederatedService`s | a member is passed over or comes back |
 //! | fedgate's namespace | ConfigMap `fedgate-state` | what is published changes |
 //! | fedgate's namespace | ConfigMap `fedgate-peer-…`: one for each peer | the peer's documents change |
 
@@ -19,6 +21,7 @@ pub(super) mod apply;
 pub(super) mod bindings;
 pub(super) mod corrections;
 pub(super) mod events;
+pub(super) mod federated;
 pub(super) mod gateway;
 pub(super) mod imports;
 pub(super) mod memory;

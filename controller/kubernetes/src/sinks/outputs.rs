@@ -63,6 +63,7 @@ pub(crate) fn written(namespaces: &Namespaces) -> BTreeSet<(Kind, &str)> {
         (Kind::ServiceEntry, namespaces.gateway()),
         (Kind::ServiceEntry, namespaces.imports()),
         (Kind::DestinationRule, namespaces.imports()),
+        (Kind::VirtualService, namespaces.imports()),
         (Kind::EnvoyFilter, namespaces.root.as_str()),
     ]
     .into()

@@ -1,18 +1,19 @@
-//! Decides which `IstioFederation`s need a new status, and writes it.
+//! Decides which `IstioFederation`s and `FederatedService`s need a new status, and writes it.
 
-use crate::api::fingerprint::Fingerprint;
+use crate::api::fingerprint::{Fingerprint, fingerprint};
 use crate::api::owner::FIELD_MANAGER;
 use crate::api::watch::Key;
 use crate::replica::compiled::Compiled;
-use crate::sources::federation::{FederationObject, keep};
-use crate::status::{DesiredStatus, desired};
+use crate::sources::federated::FederatedObject;
+use crate::sources::federation::FederationObject;
+use crate::status::{DesiredStatus, desired, federated};
 use fedgate_core::PeerName;
 use fedgate_federation::Finding;
 use fedgate_federation::federate::{Condition, ConditionType, PeerReport, table_too_large};
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Fingerprints of statuses that the API server did not store as written: a foreign CRD drops
@@ -63,6 +64,33 @@ pub(crate) fn to_write(
         (!kept.is_settled(key, object.status, wanted.fingerprint)).then(|| (key.clone(), wanted))
     };
     federations.iter().filter_map(status).collect()
+}
+
+/// The same for `FederatedService`s.
+pub(crate) fn federated_to_write(
+    compiled: &Compiled,
+    objects: &BTreeMap<Key, FederatedObject>,
+    kept: &Kept,
+    now: Timestamp,
+) -> Vec<(Key, DesiredStatus)> {
+    let federation = &compiled.in_force.federation;
+    let services: BTreeMap<_, _> = federation
+        .federated_services
+        .iter()
+        .map(|service| ((service.namespace.as_str(), service.name.as_str()), service))
+        .collect();
+    let status = |(key, object): (&Key, &FederatedObject)| {
+        if compiled.federated_generations.get(key) != Some(&object.generation) {
+            // The spec is newer; the next compilation handles it.
+            return None;
+        }
+        let (namespace, name) = (key.namespace.as_str(), key.name.as_str());
+        let service = services.get(&(namespace, name)).copied();
+        let refused = federated::refusal(&federation.findings, namespace, name);
+        let wanted = federated::desired(object, service, refused, now);
+        (!kept.is_settled(key, object.status, wanted.fingerprint)).then(|| (key.clone(), wanted))
+    };
+    objects.iter().filter_map(status).collect()
 }
 
 /// Only peers get the gateway's conditions; objects that do not describe a peer do not.
@@ -116,7 +144,7 @@ pub(crate) async fn write(
         PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch_status(&key.name, &parameters, &patch).await {
         Ok(object) => {
-            let is = keep(object.clone()).status;
+            let is = fingerprint(object.data.get("status").unwrap_or(&Value::Null));
             match is == wanted.fingerprint {
                 true => drop(kept.0.remove(key)),
                 false => drop(kept.0.insert(key.clone(), (wanted.fingerprint, is))),

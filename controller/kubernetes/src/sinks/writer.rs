@@ -34,6 +34,7 @@ use crate::module::{MODULES, Module};
 use crate::replica::compiled::Compiled;
 use crate::settings::ControllerSettings;
 use crate::sinks::gateway::table_object;
+use crate::sources::federated::FederatedObject;
 use crate::sources::federation::FederationObject;
 use crate::sources::memory::ClusterRecord;
 use crate::sources::pod::GatewayPod;
@@ -71,6 +72,8 @@ pub(crate) struct Writer {
     pub loaded: Loaded,
     /// The objects whose status is written.
     pub federations: Watched<FederationObject>,
+    /// The same, for the names over several clusters.
+    pub federated_services: Watched<FederatedObject>,
     /// Whether this replica leads.
     pub leadership: Leadership,
     /// The newest compilation.
@@ -245,6 +248,7 @@ impl Writer {
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
         }
+        self.write_federated_statuses(compiled, remembered, pass).await;
         pass.findings.extend(unprepared);
         pass.findings.extend(unreachable);
         self.delete(compiled, pass, |_| true).await;
@@ -380,6 +384,39 @@ impl Writer {
                     describe(&error)
                 );
                 pass.again_at(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    async fn write_federated_statuses(
+        &self,
+        compiled: &Compiled,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
+        let (kind, objects) = (Kind::FederatedService, self.federated_services.all());
+        let todo =
+            statuses::federated_to_write(compiled, &objects, &remembered.kept, Timestamp::now());
+        for (key, wanted) in todo {
+            if !self.leadership.leads() {
+                return;
+            }
+            self.metrics.write(kind, Verb::Apply);
+            let api = kind.within(&self.client, &key.namespace);
+            let sent = self.federated_services.sending();
+            match statuses::write(&api, &key, &wanted, &mut remembered.kept).await {
+                Ok(None) => {}
+                Ok(Some(object)) => self.federated_services.wrote(sent, object, |_| true),
+                Err(error) => {
+                    self.metrics.failed_write(kind);
+                    tracing::warn!(
+                        namespace = key.namespace,
+                        name = key.name,
+                        "the status of a FederatedService cannot be written, trying again: {}",
+                        describe(&error)
+                    );
+                    pass.again_at(Instant::now() + RETRY);
+                }
             }
         }
     }

@@ -1,32 +1,30 @@
-//! Others' ServiceEntries, one of which may have an imported host.
+//! Others' ServiceEntries, one of which may have an imported host, or that of a `FederatedService`.
 //!
 //! A sidecar has each host once. If two ServiceEntries have the same host, Istio chooses which of
 //! them to use.
 
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
-use fedgate_federation::federate::{Import, Imports};
-use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use fedgate_federation::federate::Import;
+use fedgate_federation::{Federation, Finding, FindingReason, ObjectRef};
 use kube::api::DynamicObject;
 use std::collections::BTreeMap;
 
 /// The maximum number of findings for one peer.
 const MOST: usize = 10;
 
-/// The hosts of a ServiceEntry that have the form of imported hosts.
+/// The hosts of a ServiceEntry.
 pub(crate) type Hosts = Vec<String>;
 
 /// Extracts the hosts.
 pub(crate) fn keep(object: DynamicObject) -> Hosts {
     let hosts = object.data["spec"]["hosts"].as_array().into_iter().flatten();
-    hosts
-        .filter_map(|host| Some(host.as_str()?.to_ascii_lowercase()))
-        .filter(|host| host.contains(".svc."))
-        .collect()
+    hosts.filter_map(|host| Some(host.as_str()?.to_ascii_lowercase())).collect()
 }
 
-/// A finding for each imported host that is also in another ServiceEntry.
-pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, imports: &Imports) -> Vec<Finding> {
+/// A finding for each imported host, and for each host of a `FederatedService`, that is also in
+/// another ServiceEntry.
+pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, federation: &Federation) -> Vec<Finding> {
     let mut by_host: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
     for (key, hosts) in entries {
         hosts.iter().for_each(|host| by_host.entry(host).or_default().push(key));
@@ -35,14 +33,25 @@ pub(crate) fn taken(entries: &BTreeMap<Key, Hosts>, imports: &Imports) -> Vec<Fi
         return Vec::new();
     }
     let mut found: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
-    for host in imports.by_host().filter_map(|ports| ports.first()) {
+    for host in federation.imports.by_host().filter_map(|ports| ports.first()) {
         let Some(others) = by_host.get(host.service.host.as_str()) else { continue };
         found.entry(host.peer.as_str()).or_default().push(finding(host, others));
     }
-    found.into_iter().flat_map(|(peer, findings)| limited(peer, findings)).collect()
+    let imports = found.into_iter().flat_map(|(peer, findings)| limited(peer, findings));
+    let names = federation.federated_services.iter().filter_map(|service| {
+        let others = by_host.get(service.host.as_str())?;
+        let message = format!(
+            "its host {} is also in {}, and sidecars use only one of them; delete that object, or choose another host",
+            service.host,
+            listed(others)
+        );
+        Some(Finding::warning(FindingReason::HostTaken, service.object(), "spec.host", message))
+    });
+    imports.chain(names).collect()
 }
 
-fn finding(import: &Import, others: &[&Key]) -> Finding {
+/// The first three, in words.
+fn listed(others: &[&Key]) -> String {
     let first = others
         .iter()
         .take(3)
@@ -51,11 +60,15 @@ fn finding(import: &Import, others: &[&Key]) -> Finding {
         .join(", ");
     let more = others.len().saturating_sub(3);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{} {first}{more}", Kind::ServiceEntry.name())
+}
+
+fn finding(import: &Import, others: &[&Key]) -> Finding {
     let message = format!(
-        "its host {} is also in {} {first}{more}, and sidecars use only one of them; delete that object, or ask the peer to withdraw its \
+        "its host {} is also in {}, and sidecars use only one of them; delete that object, or ask the peer to withdraw its \
          Service",
         import.service.host,
-        Kind::ServiceEntry.name()
+        listed(others)
     );
     Finding::warning(
         FindingReason::HostTaken,
@@ -96,9 +109,10 @@ mod tests {
 
     #[test]
     fn an_imported_host_in_anothers_service_entry_is_a_finding() {
-        let imports = Sample::healthy().snapshot().in_force.federation.imports;
-        let found = |entries: &[(Key, Hosts)]| taken(&entries.iter().cloned().collect(), &imports);
-        let host = imports.iter().next().unwrap().service.host.as_str();
+        let federation = Sample::healthy().snapshot().in_force.federation;
+        let found =
+            |entries: &[(Key, Hosts)]| taken(&entries.iter().cloned().collect(), &federation);
+        let host = federation.imports.iter().next().unwrap().service.host.as_str();
         assert!(found(&[]).is_empty());
         assert!(found(&[entry("a", &["other.svc.beta.example", "web.example"])]).is_empty());
         let findings =
@@ -124,7 +138,7 @@ mod tests {
             )
         };
         assert!(read(json!("web.shop.svc.beta.example")).is_empty());
-        assert_eq!(read(json!([1, null, "a.b.svc.c", "a.example"])), ["a.b.svc.c"]);
+        assert_eq!(read(json!([1, null, "a.b.svc.c", "a.example"])), ["a.b.svc.c", "a.example"]);
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn unknown(object: &DynamicObject) -> Vec<Finding> {
 }
 
 /// The entries in the form of a condition; others are not ours.
-fn conditions(status: &Value) -> Vec<PeerCondition> {
+pub(super) fn conditions(status: &Value) -> Vec<PeerCondition> {
     let listed = status.get("conditions").and_then(Value::as_array);
     listed
         .into_iter()

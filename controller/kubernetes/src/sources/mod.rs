@@ -6,6 +6,7 @@
 //! | `policy` | `FederationPolicy`s |
 //! | `service` | Services with the export label |
 //! | `slices` | the Pods of exported headless Services |
+//! | `federated` | `FederatedService`s, and the Services of this cluster that they name |
 //! | `entries` | others' ServiceEntries |
 //! | `gateway` | where peers reach the gateway: its Service, its Pods, their Nodes |
 //! | `balancer` | what the gateway's Service tells its load balancer |
@@ -23,6 +24,7 @@
 
 pub(super) mod balancer;
 pub(super) mod entries;
+pub(super) mod federated;
 pub(super) mod federation;
 pub(super) mod gateway;
 mod json;
@@ -60,6 +62,9 @@ pub(crate) struct Observed {
     pub(super) policies: BTreeMap<Key, policy::Policy>,
     pub(super) services: BTreeMap<Key, service::Labelled>,
     pub(super) slices: BTreeMap<Key, slices::Slice>,
+    pub(super) federated_services: BTreeMap<Key, federated::FederatedObject>,
+    /// The Services without the export label that are local members.
+    pub(super) local_services: BTreeMap<Key, federated::Local>,
     pub(super) gateway_services: BTreeMap<Key, gateway::GatewayService>,
     pub(super) pods: BTreeMap<Key, pod::GatewayPod>,
     pub(super) nodes: BTreeMap<Key, gateway::Node>,
@@ -98,6 +103,13 @@ impl Observed {
                 Err(finding) => objects.findings.push(finding.as_ref().clone()),
             }
         }
+        objects.services.extend(self.local_services.values().flatten().cloned());
+        for federated in self.federated_services.values() {
+            match &federated.object {
+                Ok(object) => objects.federated_services.push(object.clone()),
+                Err(finding) => objects.findings.push(finding.as_ref().clone()),
+            }
+        }
         objects
     }
 
@@ -113,7 +125,11 @@ impl Observed {
         let policies =
             self.policies.iter().map(|(key, object)| (Kind::FederationPolicy, key, &object.uid));
         let services = self.services.iter().map(|(key, object)| (Kind::Service, key, &object.uid));
-        let all = federations.chain(policies).chain(services);
+        let federated = self
+            .federated_services
+            .iter()
+            .map(|(key, object)| (Kind::FederatedService, key, &object.uid));
+        let all = federations.chain(policies).chain(services).chain(federated);
         all.map(|(kind, key, uid)| ((kind, key.clone()), uid.clone())).collect()
     }
 
@@ -145,7 +161,7 @@ impl Observed {
             roots,
             credentials,
             own_addresses: own::addresses(settings, self, &network),
-            federated_suffix: Default::default(),
+            federated_suffix: settings.federated_suffix.clone(),
             network,
             gateways,
             reach: Reach { localities, for_peers: settings.gateway.for_peers() },

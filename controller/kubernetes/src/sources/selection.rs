@@ -1,7 +1,7 @@
 //! Where the objects of each source are: the controller watches them there, and the command line
 //! lists them.
 
-use super::{memory, passthrough, service, slices};
+use super::{federated, memory, passthrough, service, slices};
 use crate::api::kind::Kind;
 use crate::api::owner::OWNER;
 use crate::identity::SECRET;
@@ -86,6 +86,17 @@ pub(crate) fn services() -> Selection {
 pub(crate) fn slices() -> Selection {
     Selection::everywhere("EndpointSlices of exported Services", Kind::EndpointSlice)
         .labelled(&slices::selector())
+}
+
+/// One name over several clusters.
+pub(crate) fn federated_services() -> Selection {
+    Selection::everywhere("FederatedServices", Kind::FederatedService)
+}
+
+/// The Services without the export label, which may be local members.
+pub(crate) fn local_services() -> Selection {
+    Selection::everywhere("Services without the export label", Kind::Service)
+        .labelled(federated::NOT_EXPORTED)
 }
 
 /// The gateway's Service.

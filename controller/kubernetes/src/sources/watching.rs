@@ -2,15 +2,16 @@
 
 use super::selection::{self, Selection};
 use super::{
-    Observed, entries, federation, gateway, memory, network, passthrough, pod, policy, roots,
-    service, slices,
+    Observed, entries, federated, federation, gateway, memory, network, passthrough, pod, policy,
+    roots, service, slices,
 };
-use crate::api::watch::{Rollbacks, Watch, Watched};
+use crate::api::watch::{Key, Rollbacks, Watch, Watched};
 use crate::identity::stored::{self, Stored};
 use crate::settings::ControllerSettings;
 use fedgate_process::tasks::Tasks;
 use kube::Client;
 use kube::api::DynamicObject;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -31,6 +32,10 @@ pub(crate) struct Sources {
     policies: Watched<policy::Policy>,
     services: Watched<service::Labelled>,
     slices: Watched<slices::Slice>,
+    federated_services: Watched<federated::FederatedObject>,
+    local_services: Watched<federated::Local>,
+    /// Starts the watch of `local_services`, which many clusters do not need.
+    need_local_services: Arc<Notify>,
     gateway_services: Watched<gateway::GatewayService>,
     pods: Watched<pod::GatewayPod>,
     nodes: Watched<gateway::Node>,
@@ -52,6 +57,7 @@ impl Sources {
         tasks: &mut Tasks,
     ) -> Self {
         let (namespaces, gateway) = (&settings.namespaces, &settings.gateway);
+        let need_local_services = Arc::<Notify>::default();
         Self {
             federations: Watched::start(
                 Watch {
@@ -63,6 +69,19 @@ impl Sources {
             policies: source(client, selection::policies(), policy::keep, wakes, tasks),
             services: source(client, selection::services(), service::keep, wakes, tasks),
             slices: source(client, selection::slices(), slices::keep, wakes, tasks),
+            federated_services: Watched::start(
+                Watch {
+                    is_news: federated::is_news,
+                    ..watch(client, selection::federated_services(), federated::keep, wakes)
+                },
+                tasks,
+            ),
+            local_services: Watched::start_when(
+                Arc::clone(&need_local_services),
+                watch(client, selection::local_services(), federated::keep_local, wakes),
+                tasks,
+            ),
+            need_local_services,
             gateway_services: source(
                 client,
                 selection::gateway_service(namespaces.gateway(), &gateway.service),
@@ -125,6 +144,8 @@ impl Sources {
             policies: self.policies.all(),
             services: self.services.all(),
             slices: self.slices.all(),
+            federated_services: self.federated_services.all(),
+            local_services: self.local_services(),
             gateway_services: self.gateway_services.all(),
             pods: self.pods.all(),
             nodes: self.nodes.all(),
@@ -140,6 +161,18 @@ impl Sources {
     /// The `IstioFederation`s whose status is written.
     pub(crate) fn federations(&self) -> &Watched<federation::FederationObject> {
         &self.federations
+    }
+
+    /// The `FederatedService`s whose status is written.
+    pub(crate) fn federated_services(&self) -> &Watched<federated::FederatedObject> {
+        &self.federated_services
+    }
+
+    /// The Services without the export label that are local members.
+    fn local_services(&self) -> BTreeMap<Key, federated::Local> {
+        let all = self.federated_services.all();
+        let found = |key: Key| Some((key.clone(), self.local_services.get(&key)?));
+        federated::named(all.values()).filter_map(found).collect()
     }
 
     /// The present content of the Secret with this cluster's identity; `None` if unknown.
@@ -160,13 +193,20 @@ impl Sources {
 
     /// What was not listed yet, with the reason if there is one. Does not wait for ServiceCIDRs,
     /// which older clusters lack, or for others' ServiceEntries and the identity, whose findings
-    /// can come later.
+    /// can come later. A cluster without the definition of `FederatedService`s has none.
     pub(crate) fn missing(&self) -> Vec<String> {
+        let federated = &self.federated_services;
+        let needs_local = federated::named(federated.all().values()).next().is_some();
+        if needs_local {
+            self.need_local_services.notify_one();
+        }
         [
             missing(&self.federations),
             missing(&self.policies),
             missing(&self.services),
             slices::missing(&self.slices),
+            missing(federated).filter(|_| !federated.is_unknown_kind()),
+            missing(&self.local_services).filter(|_| needs_local),
             missing(&self.gateway_services),
             missing(&self.pods),
             missing(&self.nodes),

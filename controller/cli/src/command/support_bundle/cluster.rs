@@ -61,6 +61,11 @@ pub(super) async fn collect(
             "/apis/fedgate.dev/v1alpha1/federationpolicies".to_owned(),
         ),
         (
+            "federated-services",
+            "FederatedService",
+            "/apis/fedgate.dev/v1alpha1/federatedservices".to_owned(),
+        ),
+        (
             "services",
             "Service",
             "/api/v1/services?labelSelector=federation.istio.deckhouse.io%2Fpublic-service"

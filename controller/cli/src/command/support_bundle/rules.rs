@@ -9,6 +9,7 @@ pub(super) fn of_kind(kind: &str) -> Rules {
         "EndpointSlice" => ENDPOINT_SLICE,
         "IstioFederation" => FEDERATION,
         "FederationPolicy" => POLICY,
+        "FederatedService" => FEDERATED_SERVICE,
         "Deployment" => DEPLOYMENT,
         "Pod" => POD,
         "Event" => EVENT,
@@ -75,6 +76,34 @@ const POLICY: Rules = &[
     "spec.services.ports",
     "spec.callers.namespace",
     "spec.callers.serviceAccount",
+];
+
+const FEDERATED_SERVICE: Rules = &[
+    "apiVersion",
+    "kind",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.generation",
+    "spec.host",
+    "spec.ports.name",
+    "spec.ports.port",
+    "spec.members.peers",
+    "spec.members.service.name",
+    "spec.members.service.namespace",
+    "spec.members.priority",
+    "spec.members.weight",
+    "status.host",
+    "status.current",
+    "status.members.port",
+    "status.members.cluster",
+    "status.members.service",
+    "status.members.priority",
+    "status.members.weight",
+    "status.members.state",
+    "status.conditions.type",
+    "status.conditions.status",
+    "status.conditions.reason",
+    "status.conditions.lastTransitionTime",
 ];
 
 /// Without arguments, and of the environment only the names.

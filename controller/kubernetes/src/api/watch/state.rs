@@ -23,6 +23,8 @@ pub(super) struct State<T> {
     pub(super) rollbacks: u64,
     is_news: fn(&T, &T) -> bool,
     pub(super) failure: Option<String>,
+    /// Whether the last failure was that the API server does not have the kind.
+    pub(super) is_unknown_kind: bool,
 }
 
 struct Entry<T> {
@@ -74,6 +76,7 @@ impl<T: Clone + PartialEq> State<T> {
             rollbacks,
             is_news,
             failure: None,
+            is_unknown_kind: false,
         }
     }
 

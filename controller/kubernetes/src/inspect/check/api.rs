@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 /// The difference of clocks from which there is a warning.
 const CLOCKS: SignedDuration = SignedDuration::from_secs(5);
 
-const OURS: &[Kind] = &[Kind::IstioFederation, Kind::FederationPolicy];
+const OURS: &[Kind] = &[Kind::IstioFederation, Kind::FederationPolicy, Kind::FederatedService];
 const ISTIOS: &[Kind] = &[
     Kind::ServiceEntry,
     Kind::DestinationRule,

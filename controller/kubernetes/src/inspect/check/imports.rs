@@ -1,12 +1,13 @@
-//! Checks the objects of imports. Each imported host needs a ServiceEntry, a DestinationRule, and
-//! an EnvoyFilter, shared with other hosts, that binds it to its owner's roots.
+//! Checks the objects of imports and of `FederatedService`s. Each imported host needs a ServiceEntry,
+//! a DestinationRule, and an EnvoyFilter, shared with other hosts, that binds it to its owner's
+//! roots. Each `FederatedService` needs a ServiceEntry, and such an EnvoyFilter for its members.
 
 use super::facts::{Owned, Written};
 use super::report::{Check, Section};
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
 use crate::inspect::snapshot::Snapshot;
-use crate::sinks::bindings;
+use crate::sinks::{bindings, federated};
 use std::collections::BTreeSet;
 
 pub(super) fn section(snapshot: &Snapshot, written: &Written) -> Section {
@@ -26,7 +27,41 @@ pub(super) fn section(snapshot: &Snapshot, written: &Written) -> Section {
     let check = written_check("imports-written", title, wanted.collect(), written, || {
         format!("{} hosts", hosts.len())
     });
-    Section { name: "imports".to_owned(), checks: vec![check] }
+    let mut checks = vec![check];
+    if !snapshot.in_force.federation.federated_services.is_empty() {
+        checks.extend([federated_written(snapshot, written), members_ready(snapshot)]);
+    }
+    Section { name: "imports".to_owned(), checks }
+}
+
+fn federated_written(snapshot: &Snapshot, written: &Written) -> Check {
+    let namespaces = &snapshot.record.namespaces;
+    let services = &snapshot.in_force.federation.federated_services;
+    let wanted = services.iter().flat_map(|service| {
+        let key = |namespace: &str, name: String| Key { namespace: namespace.to_owned(), name };
+        [
+            (Kind::ServiceEntry, key(namespaces.imports(), service.host.to_string())),
+            (Kind::EnvoyFilter, key(&namespaces.root, federated::filter_name(&service.host))),
+        ]
+    });
+    let title = "each FederatedService has its objects";
+    written_check("federated-written", title, wanted.collect(), written, || {
+        format!("{} hosts", services.len())
+    })
+}
+
+/// Calls to a name without a member in use fail.
+fn members_ready(snapshot: &Snapshot) -> Check {
+    const TITLE: &str = "each FederatedService has a member that takes calls";
+    let services = &snapshot.in_force.federation.federated_services;
+    let ports = services.iter().flat_map(|service| &service.ports);
+    let dead = ports.filter(|port| port.in_use().next().is_none());
+    let dead: Vec<_> = dead.map(|port| port.service.to_string()).collect();
+    if dead.is_empty() {
+        return Check::ok("federated-members", TITLE, "");
+    }
+    let hint = "`fedgate status` says why each member is passed over";
+    Check::failed("federated-members", TITLE, format!("none for {}", some(&dead)), hint)
 }
 
 /// Checks that all of `wanted` exist and are ours.

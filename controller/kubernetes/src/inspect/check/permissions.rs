@@ -22,6 +22,7 @@ pub(super) fn needs(namespaces: &Namespaces) -> Vec<Need> {
     for kind in [
         Kind::IstioFederation,
         Kind::FederationPolicy,
+        Kind::FederatedService,
         Kind::Service,
         Kind::EndpointSlice,
         Kind::Node,
@@ -31,6 +32,7 @@ pub(super) fn needs(namespaces: &Namespaces) -> Vec<Need> {
     }
     needs.of_kind(cluster, Kind::ServiceEntry, WATCH);
     needs.add(cluster, ("deckhouse.io", "istiofederations", "status"), None, &["patch"]);
+    needs.add(cluster, ("fedgate.dev", "federatedservices", "status"), None, &["patch"]);
     needs.add(cluster, ("events.k8s.io", "events", ""), None, &["create", "patch"]);
 
     let own = (NamespaceRole::Own, Some(namespaces.own.as_str()));
@@ -58,7 +60,7 @@ pub(super) fn needs(namespaces: &Namespaces) -> Vec<Need> {
         needs.of_kind(gateway, kind, WRITE);
     }
     let imports = (NamespaceRole::Imports, Some(namespaces.imports()));
-    for kind in [Kind::ServiceEntry, Kind::DestinationRule] {
+    for kind in [Kind::ServiceEntry, Kind::DestinationRule, Kind::VirtualService] {
         needs.of_kind(imports, kind, WRITE);
     }
     needs.of_kind((NamespaceRole::Root, Some(&namespaces.root)), Kind::EnvoyFilter, WRITE);

@@ -3,7 +3,7 @@
 use super::stage::Stage;
 use crate::api::client::describe;
 use crate::api::kind::Kind;
-use crate::api::owner::{OWNER, PEER};
+use crate::api::owner::{FEDERATED_SERVICE, OWNER, PEER};
 use crate::settings::Namespaces;
 use crate::sinks::outputs::written;
 use kube::api::{DynamicObject, ListParams};
@@ -94,8 +94,11 @@ impl Find<'_> {
             listed => listed?,
         };
         let item = |object: PartialObjectMeta<DynamicObject>| {
-            let (name, of_peer) = (object.name_any(), object.annotations().contains_key(PEER));
-            let stage = Stage::of(kind, &name, of_peer);
+            let name = object.name_any();
+            let is_import = [PEER, FEDERATED_SERVICE]
+                .iter()
+                .any(|annotation| object.annotations().contains_key(*annotation));
+            let stage = Stage::of(kind, &name, is_import);
             Item {
                 stage,
                 kind,

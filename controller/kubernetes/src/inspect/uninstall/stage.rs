@@ -7,9 +7,10 @@ use crate::sources::memory::STATE;
 /// records the namespaces goes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// The names of imports, and how to call them.
+    /// The names of imports and of `FederatedService`s, and how to call them.
     Import,
-    /// The bindings of imports to their owners' roots: once no client calls the imports.
+    /// The bindings of imports to their owners' roots, and of `FederatedService`s to their members:
+    /// once no client calls them.
     Binding,
     /// The port that peers connect to.
     Port,
@@ -22,12 +23,13 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    /// The stage of an object; `of_peer` is true if it belongs to one peer.
-    pub(super) fn of(kind: Kind, name: &str, of_peer: bool) -> Self {
+    /// The stage of an object; `is_import` is true if it belongs to one peer, or to a
+    /// `FederatedService`.
+    pub(super) fn of(kind: Kind, name: &str, is_import: bool) -> Self {
         match kind {
             Kind::DestinationRule => Self::Import,
-            Kind::ServiceEntry if of_peer => Self::Import,
-            Kind::EnvoyFilter if of_peer => Self::Binding,
+            Kind::ServiceEntry | Kind::VirtualService if is_import => Self::Import,
+            Kind::EnvoyFilter if is_import => Self::Binding,
             Kind::Gateway => Self::Port,
             Kind::ConfigMap if name == STATE => Self::State,
             Kind::ConfigMap => Self::Memory,
@@ -45,6 +47,7 @@ mod tests {
         let imports = [
             Stage::of(Kind::ServiceEntry, "web.shop.svc.beta.example", true),
             Stage::of(Kind::EnvoyFilter, "x", true),
+            Stage::of(Kind::VirtualService, "web.shop.global", true),
         ];
         let port = Stage::of(Kind::Gateway, "fedgate-gateway", false);
         let closes = [

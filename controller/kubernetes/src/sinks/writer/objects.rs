@@ -10,7 +10,7 @@ use crate::sinks::apply::{self, Applied};
 use crate::sinks::corrections::CONTESTED;
 use crate::sinks::object::Desired;
 use crate::sinks::plan::{Step, step, unwanted};
-use crate::sinks::{addresses, bindings, imports, passthrough, pods};
+use crate::sinks::{addresses, bindings, federated, imports, passthrough, pods};
 use crate::sources::passthrough::CURE;
 use fedgate_engine::in_force::InForce;
 use fedgate_federation::{Finding, FindingReason};
@@ -74,9 +74,9 @@ impl Writer {
         std::mem::replace(&mut pass.findings, others)
     }
 
-    /// Returns true if everything was written; a newer compilation stops it. Removed imports are
-    /// deleted first, and new names are written last. So at no moment does a host exist without a
-    /// binding to its owner's roots.
+    /// Returns true if everything was written; a newer compilation stops it. Removed names and
+    /// routes are deleted first, and new names are written last. So at no moment does a host exist
+    /// without a binding to its owner's roots, or a federated name without its members.
     pub(super) async fn write_imports(
         &self,
         compiled: &Compiled,
@@ -93,7 +93,12 @@ impl Writer {
                 import.service.host.as_str(),
             );
         }
-        self.delete(compiled, pass, |kind| kind == Kind::ServiceEntry).await;
+        let services = federation.federated_services.as_slice();
+        for named in federated::names(settings, services) {
+            pass.wanted.add(&named);
+        }
+        let first = |kind| matches!(kind, Kind::ServiceEntry | Kind::VirtualService);
+        self.delete(compiled, pass, first).await;
         let existing = match settings.import_addresses {
             Some(_) => self.outputs.addresses(&settings.namespaces),
             None => Vec::new(),
@@ -104,6 +109,25 @@ impl Writer {
             && self
                 .write_each(imports::objects(settings, imports, bundles, &found), remembered, pass)
                 .await
+            && self.write_each(federated::filters(settings, services), remembered, pass).await
+            && self.write_in_turn(federated::names(settings, services), remembered, pass).await
+    }
+
+    /// Writes objects one after another, because each may depend on the one before. Returns true if
+    /// all were written; a newer compilation stops it.
+    async fn write_in_turn(
+        &self,
+        objects: impl Iterator<Item = Desired>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> bool {
+        for desired in objects {
+            if self.is_superseded() || !self.leadership.leads() {
+                return false;
+            }
+            self.write_one(&desired, remembered, pass).await;
+        }
+        true
     }
 
     /// Returns true if all objects were written; a newer compilation stops it. Creates them in

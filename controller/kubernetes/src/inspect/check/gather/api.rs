@@ -49,7 +49,9 @@ async fn served(client: &Client) -> kube::Result<BTreeMap<Kind, Served>> {
             true => has(client, kind).await?,
             false => false,
         };
-        let versions = versions.into_iter().map(|version| version.version.clone());
+        // This version may be served for other kinds of the group.
+        let others = versions.into_iter().filter(|version| version.version != kind.version());
+        let versions = others.map(|version| version.version.clone());
         served.insert(kind, if has { Served::Yes } else { Served::No(versions.collect()) });
     }
     Ok(served)
