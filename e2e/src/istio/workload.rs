@@ -82,6 +82,18 @@ impl Client {
         Self::start_with_egress(parts, mesh.folder(), name, (imports, egress), dns::PROXY).await
     }
 
+    /// Starts a Pod whose program calls names of `FederatedService`s. Its sidecar also has the
+    /// clusters of their members, which it reaches only through these names.
+    ///
+    /// # Errors
+    /// Same as [`Client::start`].
+    pub async fn start_for_names(mesh: &Mesh, name: &str, names: &[Import]) -> Result<Self> {
+        let mut egress = listeners(&mesh.cluster, names, |host| format!("*/{host}")).await?;
+        egress.push(json!({ "hosts": ["*/*"] }));
+        let parts = (&mesh.cluster, &mesh.istiod);
+        Self::start_with_egress(parts, mesh.folder(), name, (names, egress)).await
+    }
+
     async fn start_with_egress(
         (cluster, istiod): (&KubernetesCluster, &Istiod),
         folder: &Path,

@@ -7,6 +7,7 @@ mod clashes;
 mod cost;
 mod deliveries;
 mod endpoints;
+mod federated;
 mod fixture;
 mod gateway_names;
 mod guide;

@@ -1,0 +1,8 @@
+//! `FederatedService`s on real sidecars: one name over this cluster's Service and those of peers.
+
+mod failover;
+mod grants;
+mod load;
+mod order;
+mod sharing;
+mod trio;
