@@ -2,6 +2,7 @@
 //! admission policies.
 
 mod before;
+mod federated_services;
 mod federations;
 mod policies;
 mod server;

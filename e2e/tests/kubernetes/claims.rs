@@ -139,9 +139,13 @@ impl<'a> Claims<'a> {
         let alpha = self.alpha();
         let good = versions(alpha, &import_objects(&self.stock)).await?;
         let events = Events::of(alpha, peer("gamma")).await?;
-        for name in
-            [self.web.as_str(), "db.shop.svc.alpha.example", "kubernetes.default.svc.cluster.local"]
-        {
+        for name in [
+            self.web.as_str(),
+            "db.shop.svc.alpha.example",
+            "kubernetes.default.svc.cluster.local",
+            // The name of a FederatedService.
+            "web.shop.global",
+        ] {
             let announced = name.to_owned();
             self.gamma.alter_json(PRIVATE, move |document| announce(document, &announced));
             let is_reported = |object: &Value| {

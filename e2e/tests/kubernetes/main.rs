@@ -7,6 +7,7 @@ mod claims;
 mod command_line;
 mod events;
 mod exports;
+mod federated;
 mod fixture;
 mod guide;
 mod held;

@@ -20,7 +20,12 @@ const DKP: &str = include_str!("dkp-istiofederation.yaml");
 
 /// Removes the admission policies and replaces our definitions by ones that accept any object.
 async fn allow_everything(cluster: &KubernetesCluster) -> Result<()> {
-    for name in ["exports.fedgate.dev", "peers.fedgate.dev", "policies.fedgate.dev"] {
+    for name in [
+        "exports.fedgate.dev",
+        "peers.fedgate.dev",
+        "policies.fedgate.dev",
+        "federatedservices.fedgate.dev",
+    ] {
         let binding = "ValidatingAdmissionPolicyBinding";
         cluster
             .objects()

@@ -3,7 +3,9 @@
 use crate::fixture::{Pair, exported, import_objects};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::objects::SOON;
-use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE, Objects, SERVICE_ACCOUNT, SHOP};
+use fedgate_e2e::kubernetes::{
+    CONTROLLER, Key, NAMESPACE, Objects, SERVICE_ACCOUNT, SHOP, condition,
+};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
@@ -86,6 +88,16 @@ fn every_verb_that_is_granted_is_used() {
             .objects()
             .wait_for(bundle, "to be put right", |object| object["data"]["bundles.json"] != "{}")
             .await?;
+        // The status of a name over several clusters, whose routes go with it.
+        let shared = json!({
+            "apiVersion": "fedgate.dev/v1alpha1", "kind": "FederatedService",
+            "metadata": { "name": "web", "namespace": SHOP },
+            "spec": { "ports": [{ "name": "tcp", "port": 80 }], "members": [{ "local": {} }, { "peers": ["beta"], "priority": 0 }] },
+        });
+        alpha.objects().apply_one(&shared).await?;
+        let named = Key::of(&shared)?;
+        let accepted = |object: &Value| condition(object, "Accepted") == Some("True");
+        alpha.objects().wait_for(named, "to be accepted", accepted).await?;
         // The same problem twice: the Event's series is counted up.
         let beta_again = json!({
             "apiVersion": "deckhouse.io/v1alpha1", "kind": "IstioFederation", "metadata": { "name": "beta-again" },

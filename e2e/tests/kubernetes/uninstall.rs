@@ -71,8 +71,21 @@ fn uninstall_deletes_our_objects_and_no_others() {
         let mut foreign = foreign.iter().map(Key::of).collect::<Result<Vec<_>>>()?;
         foreign.extend([config_map("istio-ca-root-cert"), IDENTITY]);
         let before = versions(pair.alpha(), &foreign).await?;
+        let named = json!({
+            "apiVersion": "fedgate.dev/v1alpha1", "kind": "FederatedService",
+            "metadata": { "name": "web", "namespace": "shop" },
+            "spec": { "ports": [{ "name": "tcp", "port": 80 }], "members": [{ "local": {} }, { "peers": ["beta"], "priority": 0 }] },
+        });
+        pair.alpha().objects().apply_one(&named).await?;
+        let route = Key::namespaced(
+            "networking.istio.io/v1",
+            "VirtualService",
+            NAMESPACE,
+            "web.shop.global",
+        );
+        pair.alpha().objects().wait_present(route).await?;
         let there = ours(pair.alpha()).await?;
-        ensure!(there.len() >= 11, "{there:?}");
+        ensure!(there.len() >= 15, "{there:?}");
 
         let dry = pair.alpha().fedgate(&["uninstall", "--dry-run"]).await?;
         ensure!(

@@ -15,6 +15,8 @@ const SETTLED: std::time::Duration = std::time::Duration::from_millis(700);
 /// The path where objects of a kind are created.
 pub(super) const SERVICES: &str = "/api/v1/namespaces/default/services";
 pub(super) const FEDERATIONS: &str = "/apis/deckhouse.io/v1alpha1/istiofederations";
+pub(super) const FEDERATED_SERVICES: &str =
+    "/apis/fedgate.dev/v1alpha1/namespaces/default/federatedservices";
 pub(super) const POLICIES: &str = "/apis/fedgate.dev/v1alpha1/federationpolicies";
 
 pub(super) const EXPORTED: &str = "federation.istio.deckhouse.io/public-service";
@@ -40,8 +42,8 @@ impl Server {
     pub(super) async fn with_definitions(run: &RunFolder) -> Result<Self> {
         let plane = ControlPlane::start(run, "alpha", Options::default()).await?;
         let objects = Objects::new(plane.client());
-        for file in ["crds/federationpolicies.yaml", "crds/istiofederations.yaml"] {
-            objects.apply_file(&manifest(file)).await?;
+        for plural in ["federatedservices", "federationpolicies", "istiofederations"] {
+            objects.apply_file(&manifest(&format!("crds/{plural}.yaml"))).await?;
         }
         Ok(Self { objects, _plane: plane })
     }
@@ -72,6 +74,11 @@ impl Server {
                 "peers.fedgate.dev",
             ),
             (POLICIES, policy(&json!({ "typo": 1 })), "policies.fedgate.dev"),
+            (
+                FEDERATED_SERVICES,
+                federated_service(&json!({ "typo": 1 })),
+                "federatedservices.fedgate.dev",
+            ),
         ] {
             let refused = async || {
                 Ok(self
@@ -170,6 +177,16 @@ pub(super) fn service(labels: &Value, spec: &Value) -> Value {
 
 pub(super) fn federation(spec: &Value) -> Value {
     json!({ "apiVersion": "deckhouse.io/v1alpha1", "kind": "IstioFederation", "metadata": { "name": "beta" }, "spec": spec })
+}
+
+/// One with this cluster's `web` as its member, but for these fields of the spec.
+pub(super) fn federated_service(changed: &Value) -> Value {
+    let mut spec =
+        json!({ "ports": [{ "name": "http", "port": 80 }], "members": [{ "local": {} }] });
+    for (field, value) in changed.as_object().into_iter().flatten() {
+        spec[field] = value.clone();
+    }
+    json!({ "apiVersion": "fedgate.dev/v1alpha1", "kind": "FederatedService", "metadata": { "name": "web" }, "spec": spec })
 }
 
 pub(super) fn policy(spec: &Value) -> Value {
