@@ -15,11 +15,11 @@ use fedgate_e2e::wait;
 use std::net::SocketAddr;
 
 /// The Service's name, its port's name and number, and Istio's name of the protocol.
-type Offer = (&'static str, &'static str, u16, &'static str);
+pub(super) type Offer = (&'static str, &'static str, u16, &'static str);
 
 /// One Service for each protocol. `mail` and `news` have the same port, and their servers speak
 /// first, so only the address tells them apart.
-const OFFERS: [Offer; 7] = [
+pub(super) const OFFERS: [Offer; 7] = [
     ("web", "http", 80, "HTTP"),
     ("files", "http2", 81, "HTTP2"),
     ("health", "grpc", 82, "GRPC"),
@@ -30,13 +30,13 @@ const OFFERS: [Offer; 7] = [
 ];
 
 /// The back ends of a mesh.
-struct Backends {
+pub(super) struct Backends {
     _one: Vec<Backend>,
     _two: Http2Backend,
 }
 
 impl Backends {
-    async fn start(mesh: &Mesh) -> Result<Self> {
+    pub(super) async fn start(mesh: &Mesh) -> Result<Self> {
         let (name, address) = (mesh.cluster.name(), mesh.cluster.addresses().node);
         // The application's own certificate, which fedgate does not know.
         let host = format!("shop.shop.svc.{}", mesh.cluster.trust_domain());
@@ -93,7 +93,7 @@ async fn call_all(client: &Client, peer: &Mesh) -> Result<()> {
 }
 
 /// Makes a call with the service's protocol and checks that the right back end answers.
-async fn call(
+pub(super) async fn call(
     (service, ..): Offer,
     address: SocketAddr,
     host: String,

@@ -4,5 +4,6 @@ mod failover;
 mod grants;
 mod load;
 mod order;
+mod protocols;
 mod sharing;
 mod trio;
