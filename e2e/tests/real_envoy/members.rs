@@ -55,8 +55,8 @@ fn no_one_but_a_listed_member_is_called_and_a_call_fails_when_none_is_left() {
 async fn logged(log: &Path, flags: &str) -> Result<Value> {
     wait::until(&format!("a connection with the flags {flags}"), SOON, async || {
         let text = std::fs::read_to_string(log)?;
-        let entries = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        Ok(entries.filter(|entry| entry["flags"] == flags).next_back())
+        let mut entries = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(entries.rfind(|entry| entry["flags"] == flags))
     })
     .await
 }
@@ -176,7 +176,13 @@ fn members_of_one_priority_share_by_weight_and_take_over_from_each_other() {
         // And the other way round: the local workload dies, beta is back.
         names.beta_front.set(Front::To(names.beta().gateway_address())).await?;
         wait_answered_by(egress, &names.beta_web).await?;
+        let address = backend.address();
         drop(backend);
+        // What it has accepted by then ends with it.
+        wait::until_true("the local workload to be gone", SOON, async || {
+            Ok(tokio::net::TcpStream::connect(address).await.is_err())
+        })
+        .await?;
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(3) {
             let answer = call(egress).await?;
