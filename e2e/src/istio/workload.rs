@@ -91,7 +91,7 @@ impl Client {
         let mut egress = listeners(&mesh.cluster, names, |host| format!("*/{host}")).await?;
         egress.push(json!({ "hosts": ["*/*"] }));
         let parts = (&mesh.cluster, &mesh.istiod);
-        Self::start_with_egress(parts, mesh.folder(), name, (names, egress)).await
+        Self::start_with_egress(parts, mesh.folder(), name, (names, egress), dns::PROXY).await
     }
 
     async fn start_with_egress(
