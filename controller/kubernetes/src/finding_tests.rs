@@ -99,7 +99,7 @@ fn of_sources() -> Vec<Finding> {
     let entries = BTreeMap::from([(Key { namespace: "a".into(), name: "x".into() }, hosts)]);
     findings.extend(sources::entries::taken(&entries, &federation));
     let with_range = flags(&["--import-addresses", "240.96.0.0/16"]).unwrap();
-    findings.extend(addresses::missing(&with_range, &imports, &BTreeMap::new()));
+    findings.extend(addresses::missing(&with_range, imports, &BTreeMap::new()));
     findings
 }
 
