@@ -132,9 +132,14 @@ fn metrics_are_those_of_the_reference(series: &BTreeSet<String>) -> Result<()> {
 }
 
 /// Metrics that exist once something has happened that does not happen here.
-const BY_EVENT: [&str; 6] = [
+const BY_EVENT: [&str; 9] = [
+    // Those of `fedgate dns`, which answers no names here.
+    "fedgate_dns_answers",
+    "fedgate_dns_names",
     "fedgate_exporter_dropped_connections",
     "fedgate_failed_writes",
+    // Without a FederatedService there are no members.
+    "fedgate_federated_members",
     "fedgate_importer_notices",
     "fedgate_importer_panics",
     // The native filter defines all of its counters when it starts, the other one at their first
