@@ -1,14 +1,12 @@
 //! Each protocol by a federated name.
 
-use super::super::calls::{Backends, OFFERS, call};
-use super::super::fixture::{SOON, run};
+use super::super::calls::{Backends, OFFERS, call_all};
+use super::super::fixture::run;
 use anyhow::Result;
-use fedgate_e2e::backend::identity;
 use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::mesh::federation;
 use fedgate_e2e::istio::{Client, Import};
 use fedgate_e2e::kubernetes::SHOP;
-use fedgate_e2e::wait;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,17 +31,5 @@ async fn each_protocol_passes_by_a_federated_name() -> Result<()> {
         names.push(Import { host: format!("{service}.shop.global"), port: number, protocol });
     }
     let client = Client::start_for_names(&alpha, "client", &names).await?;
-    for offer in OFFERS {
-        let (service, _, port, protocol) = offer;
-        let (host, expected) = (format!("{service}.shop.global"), identity(service, "beta"));
-        wait::until(&format!("{host} ({protocol}) to answer"), SOON, async || {
-            let (name, expected) = (host.clone(), expected.clone());
-            client
-                .call(&host, port, move |address| call(offer, address, name, expected))
-                .await
-                .map(Some)
-        })
-        .await?;
-    }
-    Ok(())
+    call_all(&client, &beta, |service| format!("{service}.shop.global")).await
 }
