@@ -14,8 +14,23 @@ export function make(tag, attributes, ...children) {
     if (key.startsWith("on")) element[key] = value;
     else element.setAttribute(key, value === true ? "" : String(value));
   }
-  element.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false).map(standIn));
   return element;
+}
+
+/** Stands for an element that stays in the page: to take it out, even for a moment, loses focus and scrolling. */
+function standIn(child) {
+  if (!child.keep || !child.isConnected) return child;
+  const place = document.createElement(child.nodeName);
+  place.standsFor = child;
+  return place;
+}
+
+/** An element for the page, with all that its stand-ins stand for. */
+function whole(fresh) {
+  if (fresh.standsFor) return fresh.standsFor;
+  for (const inner of fresh.querySelectorAll?.("*") ?? []) if (inner.standsFor) inner.replaceWith(inner.standsFor);
+  return fresh;
 }
 
 const icons = {
@@ -29,9 +44,10 @@ export const icon = (name) => make("svg.icon", { viewBox: "0 0 16 16", "aria-hid
 export const foreign = (text) => make("bdi", { title: text }, text ?? "");
 
 /** Makes `old` like `fresh` and keeps what is the same, so that focus and scrolling stay. */
-export function morph(old, fresh) {
-  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.dataset?.key !== fresh.dataset?.key) {
-    old.replaceWith(fresh);
+function morph(old, fresh) {
+  if (old === fresh.standsFor) return;
+  if (fresh.standsFor || old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName || old.dataset?.key !== fresh.dataset?.key) {
+    old.replaceWith(whole(fresh));
     return;
   }
   if (old.nodeType === Node.TEXT_NODE) {
@@ -43,14 +59,14 @@ export function morph(old, fresh) {
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   for (const key of ["onclick", "oninput", "onsubmit", "onchange", "onkeydown"]) old[key] = fresh[key];
   const [before, after] = [[...old.childNodes], [...fresh.childNodes]];
-  after.forEach((child, at) => (at < before.length ? morph(before[at], child) : old.append(child)));
+  after.forEach((child, at) => (at < before.length ? morph(before[at], child) : old.append(whole(child))));
   before.slice(after.length).forEach((child) => child.remove());
 }
 
 /** Replaces the content of an element. */
 export function show(element, ...children) {
   const fresh = element.cloneNode(false);
-  fresh.append(...children.flat(9).filter(Boolean));
+  fresh.append(...children.flat(9).filter(Boolean).map(standIn));
   morph(element, fresh);
 }
 

@@ -31,6 +31,8 @@ fn a_change_appears_without_a_reload() {
             .wait("an import", "document.querySelector('.peer').innerText.includes('1 import')")
             .await?;
         browser.evaluate("window.mark = 'the same page'").await?;
+        browser.wait("a row", "document.querySelector('#peers a.row') !== null").await?;
+        browser.evaluate("document.querySelector('#peers a.row').focus()").await?;
         beta.put_service(&service("stock"))?;
         browser
             .wait("a change", "document.querySelector('.peer').innerText.includes('2 imports')")
@@ -40,6 +42,8 @@ fn a_change_appears_without_a_reload() {
             .wait("an export", "document.querySelector('.peer').innerText.includes('1 export')")
             .await?;
         ensure!(browser.evaluate("window.mark").await? == "the same page", "it was reloaded");
+        let focused = browser.evaluate("document.activeElement.matches('#peers a.row')").await?;
+        ensure!(focused == true, "the row lost the focus, which a keyboard's user needs");
         picture(&mut browser, "live").await?;
         browser.check(&origin).await
     });

@@ -27,7 +27,7 @@ pub(crate) async fn local_dies(stage: &Stage) -> Result<String> {
     stage.alpha().wait_members(NAME, &["*local ready", "beta ready"]).await?;
     wait_answer(egress, "this is till of alpha").await?;
 
-    drop(ours);
+    ours.stop().await;
     let start = Instant::now();
     while call(egress).await.context("a call failed")? != theirs.identity() {
         ensure!(start.elapsed() < LIMIT, "calls still go to alpha after {:?}", start.elapsed());
