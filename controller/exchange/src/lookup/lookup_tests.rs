@@ -40,6 +40,7 @@ impl Resolve for Counting {
                 false => Ok(Found {
                     addresses: vec!["192.0.2.9".parse().unwrap()],
                     time_to_live: self.time_to_live,
+                    failure: None,
                 }),
             }
         })
@@ -148,7 +149,8 @@ impl Resolve for Panicking {
         let asked = self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             assert!(asked > 0, "out of cheese");
-            Ok(Found { addresses: vec!["192.0.2.9".parse().unwrap()], time_to_live: LONGEST })
+            let addresses = vec!["192.0.2.9".parse().unwrap()];
+            Ok(Found { addresses, time_to_live: LONGEST, failure: None })
         })
     }
 }

@@ -14,6 +14,7 @@
 //! name is always complete. The search list of `/etc/resolv.conf` is for this machine's own
 //! programs, and would resolve `kubernetes.default.svc` inside this cluster.
 
+mod families;
 #[cfg(test)]
 mod lookup_tests;
 mod routes;
@@ -52,6 +53,9 @@ pub(crate) struct Found {
     pub(crate) addresses: Vec<IpAddr>,
     /// How long the result is valid, by the records' TTL.
     pub(crate) time_to_live: Duration,
+    /// Why the addresses of one family, IPv4 or IPv6, could not be looked up, in words for
+    /// operators.
+    pub(crate) failure: Option<String>,
 }
 
 /// A resolver of names.
@@ -206,7 +210,7 @@ async fn look_up(shared: &LookUps, names: &Names) -> Round {
             let _permits = (own.acquire().await, all.acquire().await);
             let found = timeout(time, resolver.look_up(name.clone())).await;
             let found = found.unwrap_or_else(|_| Err(format!("no answer within {time:?}")));
-            (name, found.map(|found| routes::with_route(found, routes::has_route)))
+            (name, found.and_then(|found| routes::with_route(found, routes::has_route)))
         });
     }
     let mut found = tasks.join_all().await;

@@ -6,11 +6,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// The addresses of a name that have a route; all of them if none has one, so that the failure of
 /// their connections is seen.
-pub(super) fn with_route(found: Found, has_route: impl Fn(IpAddr) -> bool) -> Found {
+///
+/// If none has one and the other family could not be looked up, that is the failure: its addresses
+/// may have a route. The caller then keeps the last addresses.
+pub(super) fn with_route(
+    found: Found,
+    has_route: impl Fn(IpAddr) -> bool,
+) -> Result<Found, String> {
     let with: Vec<_> = found.addresses.iter().copied().filter(|ip| has_route(*ip)).collect();
-    match with.is_empty() {
-        true => found,
-        false => Found { addresses: with, ..found },
+    match (with.is_empty(), found.failure) {
+        (true, Some(failure)) => Err(failure),
+        (true, None) => Ok(Found { failure: None, ..found }),
+        (false, failure) => Ok(Found { addresses: with, failure, ..found }),
     }
 }
 
@@ -31,16 +38,33 @@ mod tests {
 
     fn found(addresses: &[&str]) -> Found {
         let addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
-        Found { addresses, time_to_live: Duration::from_secs(30) }
+        Found { addresses, time_to_live: Duration::from_secs(30), failure: None }
     }
 
     #[test]
     fn addresses_without_a_route_are_left_out_if_others_have_one() {
         let both = found(&["192.0.2.9", "2001:db8::9"]);
-        assert_eq!(with_route(both.clone(), |ip| ip.is_ipv4()), found(&["192.0.2.9"]));
-        assert_eq!(with_route(both.clone(), |ip| ip.is_ipv6()), found(&["2001:db8::9"]));
-        assert_eq!(with_route(both.clone(), |_| true), both);
-        assert_eq!(with_route(both.clone(), |_| false), both);
+        let with = |has_route: fn(IpAddr) -> bool| with_route(both.clone(), has_route).unwrap();
+        assert_eq!(with(|ip| ip.is_ipv4()), found(&["192.0.2.9"]));
+        assert_eq!(with(|ip| ip.is_ipv6()), found(&["2001:db8::9"]));
+        assert_eq!(with(|_| true), both);
+        assert_eq!(with(|_| false), both);
+    }
+
+    /// The last addresses stay: those of the family that could not be looked up may be among them.
+    #[test]
+    fn half_an_answer_without_a_route_is_a_failure() {
+        let failed = |addresses: &[&str]| {
+            let failure = Some("no name server answers".to_owned());
+            Found { failure, ..found(addresses) }
+        };
+        let half = failed(&["2001:db8::9"]);
+        let error = with_route(half.clone(), |ip| ip.is_ipv4()).unwrap_err();
+        assert_eq!(error, "no name server answers");
+        // The twin: what has a route is used.
+        assert_eq!(with_route(half.clone(), |_| true), Ok(half));
+        let half = failed(&["192.0.2.9"]);
+        assert_eq!(with_route(half.clone(), |ip| ip.is_ipv4()), Ok(half));
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! This machine's resolver: `/etc/hosts` first, then the name servers in `/etc/resolv.conf`. Both
 //! files are read again at short intervals.
 
+use super::families::{OfFamily, together};
 use super::{Found, Resolve};
 use fedgate_core::Hostname;
 use fedgate_federation::shown;
-use futures_util::future::BoxFuture;
-use hickory_resolver::config::{LookupIpStrategy, ResolveHosts};
+use futures_util::future::{BoxFuture, join};
+use hickory_resolver::config::ResolveHosts;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
-use hickory_resolver::{Hosts, TokioResolver};
+use hickory_resolver::{Hosts, ResolverBuilder, TokioResolver};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// How long the contents of the two files are reused.
 const FRESH: Duration = Duration::from_secs(5);
@@ -20,6 +23,9 @@ const FRESH: Duration = Duration::from_secs(5);
 const IN_HOSTS: Duration = Duration::from_secs(30);
 /// The time limit for one query to a name server.
 const QUESTION: Duration = Duration::from_secs(2);
+/// The time limit for the addresses of one family. It is below that of a whole lookup, so that the
+/// other family's addresses are used even if no server answers for this one.
+const FAMILY: Duration = Duration::from_millis(4500);
 
 /// Looks up names as this machine's own programs do, but without the search list: a name is always
 /// complete.
@@ -43,7 +49,7 @@ impl Resolve for SystemResolver {
                 .map_err(|_| "not a name that DNS can have".to_owned())?;
             match current.in_hosts(&complete) {
                 addresses if addresses.is_empty() => current.ask(complete).await,
-                addresses => Ok(Found { addresses, time_to_live: IN_HOSTS }),
+                addresses => Ok(Found { addresses, time_to_live: IN_HOSTS, failure: None }),
             }
         })
     }
@@ -84,46 +90,51 @@ impl Current {
     }
 
     async fn ask(&self, name: Name) -> Result<Found, String> {
-        let answer = self
-            .servers
-            .as_ref()
-            .map_err(String::clone)?
-            .lookup_ip(name)
-            .await
-            .map_err(|error| describe(&error))?;
-        let time_to_live = answer.valid_until().saturating_duration_since(Instant::now());
-        match answer.iter().collect::<Vec<_>>() {
-            addresses if addresses.is_empty() => Err(NO_ADDRESS.to_owned()),
-            addresses => Ok(Found { addresses, time_to_live }),
-        }
+        let servers = self.servers.as_ref().map_err(String::clone)?;
+        let of = |kind| of_family(servers, &name, kind);
+        let (v4, v6) = join(of(RecordType::A), of(RecordType::AAAA)).await;
+        together(v4, v6)
+    }
+}
+
+/// Asks for the records of one kind. Hickory's own lookup of both families does not say whether one
+/// of them failed.
+async fn of_family(servers: &TokioResolver, name: &Name, kind: RecordType) -> OfFamily {
+    let found = timeout(FAMILY, servers.lookup(name.clone(), kind)).await;
+    match found.unwrap_or(Err(NetError::Timeout)) {
+        Ok(answer) => OfFamily::Addresses(
+            answer.answers().iter().filter_map(|record| record.data.ip_addr()).collect(),
+            answer.valid_until().saturating_duration_since(Instant::now()),
+        ),
+        Err(error) if error.is_nx_domain() => OfFamily::None(NO_NAME),
+        Err(error) if error.is_no_records_found() => OfFamily::None(NO_ADDRESS),
+        Err(error) => OfFamily::Failed(describe(&error)),
     }
 }
 
 fn servers() -> Result<TokioResolver, String> {
-    let unusable = |error: &NetError| {
+    TokioResolver::builder_tokio().and_then(built).map_err(|error| {
         format!(
             "/etc/resolv.conf names no name server that can be asked: {}",
             shown(&error.to_string())
         )
-    };
-    let mut builder = TokioResolver::builder_tokio().map_err(|error| unusable(&error))?;
-    let options = builder.options_mut();
-    options.use_hosts_file = ResolveHosts::Never;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.timeout = QUESTION;
-    options.attempts = 1;
-    builder.build().map_err(|error| unusable(&error))
+    })
 }
 
+fn built(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<TokioResolver, NetError> {
+    let options = builder.options_mut();
+    options.use_hosts_file = ResolveHosts::Never;
+    options.timeout = QUESTION;
+    options.attempts = 1;
+    builder.build()
+}
+
+const NO_NAME: &str = "DNS says that there is no such name (NXDOMAIN)";
 const NO_ADDRESS: &str = "DNS knows no address of it";
 
 /// A failure in words for operators.
 fn describe(error: &NetError) -> String {
     match error {
-        error if error.is_nx_domain() => {
-            "DNS says that there is no such name (NXDOMAIN)".to_owned()
-        }
-        error if error.is_no_records_found() => NO_ADDRESS.to_owned(),
         NetError::Timeout => "no name server answers".to_owned(),
         NetError::Dns(DnsError::ResponseCode(code)) => format!("the name servers answer {code:?}"),
         NetError::Io(error) => {
@@ -135,3 +146,7 @@ fn describe(error: &NetError) -> String {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "system_tests.rs"]
+mod tests;
