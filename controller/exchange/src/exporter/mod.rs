@@ -31,6 +31,8 @@ pub(crate) mod server_tests;
 mod settings;
 mod signing;
 mod slots;
+#[cfg(test)]
+mod storm_tests;
 mod tls;
 mod tls_files;
 mod waiting;
@@ -111,6 +113,7 @@ impl Server {
             slots: SlotPool::new(
                 settings.limits.connections,
                 settings.limits.connections_per_source,
+                settings.limits.waiting,
             ),
             graceful: GracefulShutdown::new(),
             stop,

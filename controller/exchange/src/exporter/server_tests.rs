@@ -367,11 +367,11 @@ fn dropped(server: &TestServer, reason: Dropped) -> u64 {
 }
 
 /// A connection from one of loopback's addresses.
-async fn connect_from(source: &str, server: &TestServer) -> std::io::Result<TcpStream> {
+pub(crate) async fn connect_from(source: &str, server: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(SocketAddr::new(source.parse().unwrap(), 0))?;
-    socket.connect(server.address).await
+    socket.connect(server).await
 }
 
 /// Opens silent connections, in turn from ten addresses, as fast as it can, until it is dropped.
@@ -385,7 +385,9 @@ fn idle_flood(
         flood.spawn(async move {
             let mut kept = std::collections::VecDeque::new();
             loop {
-                if let Ok(stream) = connect_from(&format!("127.0.9.{}", n + 1), &server).await {
+                if let Ok(stream) =
+                    connect_from(&format!("127.0.9.{}", n + 1), server.address).await
+                {
                     opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     kept.push_back(stream);
                 }
@@ -438,9 +440,10 @@ async fn a_peer_is_served_during_a_flood_of_idle_connections() {
     };
     timeout(DEADLINE, shrunk).await.expect("no more stay open than there are places");
     // The counterpart: the source of the flood loses its own connections, oldest first.
-    let mut oldest = connect_from("127.0.9.1", &server).await.unwrap();
+    let mut oldest = connect_from("127.0.9.1", server.address).await.unwrap();
     let _more =
-        futures_util::future::join_all((0..16).map(|_| connect_from("127.0.9.1", &server))).await;
+        futures_util::future::join_all((0..16).map(|_| connect_from("127.0.9.1", server.address)))
+            .await;
     assert_eq!(read_all(&mut oldest).await, "");
 }
 

@@ -14,6 +14,11 @@
 //! The last two are *trusted*. While they hold at most three quarters of the slots, strangers make
 //! room, if there are any. Otherwise a trusted connection makes room. Within a group, the source or
 //! peer with the most connections gives up its oldest one.
+//!
+//! When all peers reconnect at once, as after a restart of something in between, their seats are
+//! free. So trusted connections beyond three quarters of the slots use seats that no peer has, and a
+//! source may have a connection more for each peer that is known there. Nobody is displaced on the
+//! way to its seat.
 
 use super::metrics::Dropped;
 use fedgate_federation::document::ClusterUuid;
@@ -32,11 +37,17 @@ pub(super) const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Internet known.
 const ADDRESSES_PER_PEER: usize = 8;
 
+/// How much room there is.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    slots: usize,
+    seats: usize,
+}
+
 /// All slots, and the connections that hold them.
 #[derive(Debug)]
 pub(super) struct SlotPool {
-    /// The number of slots.
-    capacity: usize,
+    size: Size,
     /// The number of slots for each source. `None` if sources cannot be told apart.
     per_source: Option<usize>,
     state: Mutex<State>,
@@ -69,6 +80,8 @@ struct Address {
 struct Occupant {
     source: IpAddr,
     kind: Kind,
+    /// The peer whose seat it has.
+    seat: Option<ClusterUuid>,
     eviction: watch::Sender<Option<Dropped>>,
 }
 
@@ -88,8 +101,9 @@ pub(super) struct Slot {
 }
 
 impl SlotPool {
-    pub(super) fn new(capacity: usize, per_source: Option<usize>) -> Arc<Self> {
-        Arc::new(Self { capacity: capacity.max(1), per_source, state: Mutex::default() })
+    pub(super) fn new(slots: usize, per_source: Option<usize>, seats: usize) -> Arc<Self> {
+        let size = Size { slots: slots.max(1), seats };
+        Arc::new(Self { size, per_source, state: Mutex::default() })
     }
 
     /// Gives a connection from `address` a slot. A connection that has to make room is notified
@@ -107,18 +121,18 @@ impl SlotPool {
     fn acquire_within(self: &Arc<Self>, address: IpAddr, per_source: Option<usize>) -> Slot {
         let source = source_of(address);
         let mut state = self.state();
-        state.make_room(source, self.capacity, per_source);
+        state.make_room(source, self.size, per_source);
         let kind = if state.is_known(source) { Kind::Known } else { Kind::Stranger };
         let (sender, eviction) = watch::channel(None);
         let id = state.next;
         state.next += 1;
-        state.open.insert(id, Occupant { source, kind, eviction: sender });
+        state.open.insert(id, Occupant { source, kind, seat: None, eviction: sender });
         Slot { pool: self.clone(), id, eviction }
     }
 
     /// Ends one connection to free its descriptor, by the same rules as when no slot is left.
     pub(super) fn evict_one(&self) {
-        self.state().evict_one(self.capacity);
+        self.state().evict_one(self.size);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -166,9 +180,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.pool.state();
         state.open.remove(&self.id);
-        if state.seated.remove(&self.id).is_some() {
-            let id = self.id;
-            state.seats.retain(|_, seated| *seated != id);
+        if let Some(seat) = state.seated.remove(&self.id).and_then(|occupant| occupant.seat) {
+            state.seats.remove(&seat);
         }
     }
 }
@@ -180,10 +193,10 @@ impl State {
 
     fn seat(&mut self, id: u64, cluster: &ClusterUuid) {
         let Some(occupant) = self.open.remove(&id) else { return };
-        self.seated.insert(id, occupant);
+        self.seated.insert(id, Occupant { seat: Some(cluster.clone()), ..occupant });
         let before = self.seats.insert(cluster.clone(), id);
         if let Some((id, occupant)) = before.and_then(|id| self.seated.remove_entry(&id)) {
-            self.open.insert(id, occupant);
+            self.open.insert(id, Occupant { seat: None, ..occupant });
         }
     }
 
@@ -218,21 +231,42 @@ impl State {
         }
     }
 
-    fn make_room(&mut self, source: IpAddr, capacity: usize, per_source: Option<usize>) {
+    /// How many peers are known at an address.
+    fn peers_at(&self, source: IpAddr) -> usize {
+        let known = self.addresses.get(&source).filter(|_| self.is_known(source));
+        known.map_or(0, |address| address.peers)
+    }
+
+    fn count_trusted(&self) -> usize {
+        self.open.values().filter(|occupant| occupant.is_trusted()).count()
+    }
+
+    /// How many of so many trusted connections use seats that no peer has.
+    fn in_seats(&self, trusted: usize, size: Size) -> usize {
+        let free = size.seats.saturating_sub(self.seated.len());
+        trusted.saturating_sub(size.slots * 3 / 4).min(free)
+    }
+
+    fn make_room(&mut self, source: IpAddr, size: Size, per_source: Option<usize>) {
         let own = || self.open.iter().filter(|(_, occupant)| occupant.source == source);
-        if per_source.is_some_and(|share| own().count() >= share) {
+        if per_source.is_some_and(|share| own().count() >= share + self.peers_at(source)) {
             // The source gives up its own oldest connection, strangers before trusted ones.
             let oldest =
                 own().min_by_key(|(id, occupant)| (occupant.is_trusted(), **id)).map(|(id, _)| *id);
             self.evict(oldest, Dropped::SourceLimit);
-        } else if self.open.len() >= capacity {
-            self.evict_one(capacity);
+        } else {
+            // With the new one.
+            let trusted = self.count_trusted() + usize::from(self.is_known(source));
+            if self.open.len() + 1 - self.in_seats(trusted, size) > size.slots {
+                self.evict_one(size);
+            }
         }
     }
 
-    fn evict_one(&mut self, capacity: usize) {
-        let trusted = self.open.values().filter(|occupant| occupant.is_trusted()).count();
-        let among_trusted = trusted * 4 > capacity * 3 || trusted == self.open.len();
+    fn evict_one(&mut self, size: Size) {
+        let trusted = self.count_trusted();
+        let in_slots = trusted - self.in_seats(trusted, size);
+        let among_trusted = in_slots * 4 > size.slots * 3 || trusted == self.open.len();
         let victim = self.heaviest(|occupant| occupant.is_trusted() == among_trusted);
         self.evict(victim, Dropped::Crowded);
     }
@@ -329,6 +363,10 @@ mod tests {
             .unwrap()
     }
 
+    fn numbered(number: usize) -> ClusterUuid {
+        ClusterUuid::parse(&format!("{number:08x}-aaaa-4aaa-8aaa-111111111111")).unwrap()
+    }
+
     fn lost(slot: &Slot) -> Option<Dropped> {
         *slot.eviction.borrow()
     }
@@ -347,14 +385,14 @@ mod tests {
 
     #[test]
     fn a_source_beyond_its_share_displaces_its_own_oldest() {
-        let pool = SlotPool::new(100, Some(2));
+        let pool = SlotPool::new(100, Some(2), 0);
         let first = pool.acquire(ip("192.0.2.1"));
         let second = pool.acquire(ip("::ffff:192.0.2.1"));
         let other = pool.acquire(ip("192.0.2.2"));
         let third = pool.acquire(ip("192.0.2.1"));
         assert_eq!((lost(&first), lost(&second)), (Some(Dropped::SourceLimit), None));
         assert!(lost(&other).is_none() && lost(&third).is_none());
-        let sites = SlotPool::new(100, Some(1));
+        let sites = SlotPool::new(100, Some(1), 0);
         let (one, two) = (sites.acquire(ip("2001:db8::1")), sites.acquire(ip("2001:db8::ffff:2")));
         assert!(lost(&one).is_some() && lost(&two).is_none());
         let _elsewhere = sites.acquire(ip("2001:db8:0:1::1"));
@@ -363,7 +401,7 @@ mod tests {
 
     #[test]
     fn the_source_with_the_most_connections_makes_room() {
-        let pool = SlotPool::new(8, None);
+        let pool = SlotPool::new(8, None, 0);
         let single = pool.acquire(ip("192.0.2.1"));
         let many = acquire_many(&pool, 7, |_| "198.51.100.9".into());
         let _new = pool.acquire(ip("203.0.113.5"));
@@ -374,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_large_network_counts_as_one_source() {
-        let pool = SlotPool::new(8, Some(64));
+        let pool = SlotPool::new(8, Some(64), 0);
         let single = pool.acquire(ip("2001:db8:1::1"));
         let many = acquire_many(&pool, 7, |n| format!("2001:db8:2:{n}::1"));
         let again = acquire_many(&pool, 20, |n| format!("2001:db8:2:{}::1", n + 100));
@@ -384,7 +422,7 @@ mod tests {
 
     #[test]
     fn strangers_displace_neither_a_peer_nor_its_address() {
-        let pool = SlotPool::new(8, None);
+        let pool = SlotPool::new(8, None, 0);
         let peer = pool.acquire(ip("192.0.2.1"));
         peer.mark_proven(&cluster('1'));
         let known = pool.acquire(ip("192.0.2.1"));
@@ -392,7 +430,7 @@ mod tests {
         assert!(lost(&peer).is_none() && lost(&known).is_none());
         assert_eq!(left(&strangers), 6);
         // The counterpart: without a token, it is one of the strangers.
-        let pool = SlotPool::new(8, None);
+        let pool = SlotPool::new(8, None, 0);
         let nobody = pool.acquire(ip("192.0.2.1"));
         let _strangers = acquire_many(&pool, 1000, |n| format!("10.{}.{}.1", n / 256, n % 256));
         assert!(lost(&nobody).is_some());
@@ -400,7 +438,7 @@ mod tests {
 
     #[test]
     fn peers_leave_a_quarter_to_strangers_and_the_largest_peer_makes_room() {
-        let pool = SlotPool::new(8, None);
+        let pool = SlotPool::new(8, None, 0);
         let modest = pool.acquire(ip("192.0.2.1"));
         modest.mark_proven(&cluster('1'));
         let greedy: Vec<_> = acquire_many(&pool, 40, |n| format!("10.0.{n}.1"));
@@ -416,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_seated_connection_neither_counts_nor_makes_room() {
-        let pool = SlotPool::new(4, Some(2));
+        let pool = SlotPool::new(4, Some(2), 0);
         let waits = pool.acquire(ip("192.0.2.1"));
         waits.mark_proven(&cluster('1'));
         waits.take_seat(&cluster('1'));
@@ -437,7 +475,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn known_addresses_of_a_peer_are_limited_and_expire() {
-        let pool = SlotPool::new(1000, None);
+        let pool = SlotPool::new(1000, None, 0);
         for n in 0..20 {
             pool.acquire(ip(&format!("192.0.2.{n}"))).mark_proven(&cluster('1'));
         }
@@ -458,9 +496,47 @@ mod tests {
         assert!(!known(19));
     }
 
+    /// Each from its own address, or all from one.
+    #[test]
+    fn known_peers_that_return_together_displace_nobody() {
+        let everywhere = |n: usize| format!("10.{}.{}.1", n / 200, n % 200);
+        for address in [everywhere as fn(usize) -> String, |_| "192.0.2.1".to_owned()] {
+            let pool = SlotPool::new(8, Some(2), 200);
+            for n in 0..200 {
+                let peer = pool.acquire(ip(&address(n)));
+                peer.mark_proven(&numbered(n));
+            }
+            let strangers = acquire_many(&pool, 2, |n| format!("203.0.{n}.5"));
+            let back = acquire_many(&pool, 200, address);
+            assert_eq!((left(&back), left(&strangers)), (200, 2));
+            // Strangers keep a quarter, and get no seat.
+            let more = acquire_many(&pool, 20, |n| format!("198.51.{n}.5"));
+            assert_eq!((left(&back), left(&more)), (200, 2));
+            for (n, slot) in back.iter().enumerate() {
+                slot.mark_proven(&numbered(n));
+                slot.take_seat(&numbered(n));
+            }
+            assert_eq!(pool.state().open.len(), 2);
+            drop(back);
+            assert!(pool.state().seated.is_empty() && pool.state().seats.is_empty());
+        }
+    }
+
+    /// The twin: without free seats, and from an address where fewer are known.
+    #[test]
+    fn known_addresses_have_no_more_than_their_seats_and_their_peers() {
+        let pool = SlotPool::new(8, None, 3);
+        pool.acquire(ip("192.0.2.1")).mark_proven(&cluster('1'));
+        assert_eq!(left(&acquire_many(&pool, 100, |_| "192.0.2.1".into())), 8 + 3);
+        let pool = SlotPool::new(100, Some(4), 100);
+        pool.acquire(ip("192.0.2.1")).mark_proven(&cluster('1'));
+        assert_eq!(left(&acquire_many(&pool, 50, |_| "192.0.2.1".into())), 4 + 1);
+        assert_eq!(left(&acquire_many(&pool, 50, |_| "192.0.2.2".into())), 4);
+    }
+
     #[test]
     fn closed_connections_free_their_slots() {
-        let pool = SlotPool::new(100, None);
+        let pool = SlotPool::new(100, None, 0);
         drop(acquire_many(&pool, 9, |n| format!("192.0.2.{n}")));
         assert!(pool.state().open.is_empty());
     }
