@@ -28,6 +28,7 @@ pub fn service_object(
         selector: spec.selector.unwrap_or_default(),
         headless: spec.cluster_ip.as_deref() == Some("None"),
         pods: BTreeSet::new(),
+        pods_refused: false,
         ports: ports.map(|(index, port)| read_port(index, port)).collect::<Result<_, _>>()?,
     })
 }

@@ -54,7 +54,8 @@ pub(super) fn offers(
     }
     findings.extend(left_out.findings(service));
     if service.pods.is_empty() {
-        findings.push(no_pods(service));
+        let unknown = if service.pods_refused { pods_refused } else { no_pods };
+        findings.push(unknown(service));
     }
     offers
 }
@@ -181,4 +182,12 @@ fn no_pods(service: &ServiceObject) -> Finding {
         service.name
     );
     Finding::warning(FindingReason::NoPods, service.object(), "", message)
+}
+
+fn pods_refused(service: &ServiceObject) -> Finding {
+    let message = format!(
+        "it has the annotation {PODS_ANNOTATION}, and the API server does not let the controller read EndpointSlices (403), so its Pods are \
+         not known: allow list and watch of endpointslices.discovery.k8s.io in the ClusterRole fedgate, as in the chart"
+    );
+    Finding::warning(FindingReason::PodsRefused, service.object(), "", message)
 }

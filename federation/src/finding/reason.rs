@@ -73,6 +73,8 @@ finding_reasons! {
     PodsLeftOut = "pods_left_out",
     /// A Service offers its Pods by name, but no Pod has a name.
     NoPods = "no_pods",
+    /// A Service offers its Pods by name, but the controller has no permission to read them.
+    PodsRefused = "pods_refused",
     /// The export label has a value, so the Service is not exported.
     LabelNotEmpty = "label_not_empty",
     /// A labelled Service is of type `ExternalName`.

@@ -71,6 +71,8 @@ pub struct ServiceObject {
     /// The names of its Pods, as its EndpointSlices have them (`endpoints[].hostname`). Not yet
     /// checked; only needed of a Service with [`PODS_ANNOTATION`].
     pub pods: BTreeSet<String>,
+    /// Whether the API server refuses to list its EndpointSlices, so that its Pods are not known.
+    pub pods_refused: bool,
 }
 
 /// One entry of a Service's `spec.ports`.

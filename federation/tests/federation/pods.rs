@@ -156,6 +156,22 @@ fn pods_come_and_go_without_a_change_of_their_service() {
     assert!(none.message.contains("serviceName: db"), "{}", none.message);
 }
 
+/// Without the permission nothing is wrong with the Service.
+#[test]
+fn a_missing_permission_is_reported_instead_of_missing_pods() {
+    let federation = rig(ServiceObject { pods_refused: true, ..db(&[]) }).federate();
+    let refused = the(&federation.findings, Reason::PodsRefused);
+    assert!(refused.message.contains("endpointslices.discovery.k8s.io"), "{}", refused.message);
+    let reasons = || federation.findings.iter().map(|finding| finding.reason);
+    assert!(!reasons().any(|reason| reason == Reason::NoPods));
+    assert_eq!(call(&federation, "beta", DB), GRANTED);
+    // Pods that were read before the permission was lost stay known.
+    let federation = rig(ServiceObject { pods_refused: true, ..db(&["db-0"]) }).federate();
+    assert_eq!(call(&federation, "beta", DB_0), GRANTED);
+    let mut reasons = federation.findings.iter().map(|finding| finding.reason);
+    assert!(!reasons.any(|reason| reason == Reason::PodsRefused));
+}
+
 #[test]
 fn the_first_pods_are_offered_and_a_finding_counts_the_others() {
     let names: Vec<_> = (0..MOST_PODS + 5).map(|number| format!("db-{number}")).collect();

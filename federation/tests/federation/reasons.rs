@@ -92,11 +92,12 @@ fn passthrough() -> Vec<Finding> {
 /// Services that offer Pods that cannot be offered.
 fn pods() -> Vec<Finding> {
     let mut rig = Rig::new();
-    for (name, pods) in [("none", vec![]), ("bad", vec!["A b"])] {
+    for (name, pods) in [("none", vec![]), ("bad", vec!["A b"]), ("refused", vec![])] {
         let mut headless = service(name, vec![port("tcp", 80)]);
         headless.headless = true;
         headless.annotations.insert(PODS_ANNOTATION.to_owned(), "true".to_owned());
         headless.pods = pods.into_iter().map(str::to_owned).collect();
+        headless.pods_refused = name == "refused";
         rig.objects.services.push(headless);
     }
     rig.federate().findings

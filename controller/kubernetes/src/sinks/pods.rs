@@ -114,7 +114,7 @@ mod tests {
         let slice = slices::keep(serde_json::from_value(slice).unwrap());
         sample.observed.slices.insert(key("db-x"), slice);
         let federation = sample.snapshot().in_force.federation;
-        let pods = slices::pods(&sample.observed.slices);
+        let pods = slices::pods(&sample.observed.slices, false);
         objects(&sample.settings, &federation, &pods).collect()
     }
 

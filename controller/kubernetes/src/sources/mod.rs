@@ -62,6 +62,8 @@ pub(crate) struct Observed {
     pub(super) policies: BTreeMap<Key, policy::Policy>,
     pub(super) services: BTreeMap<Key, service::Labelled>,
     pub(super) slices: BTreeMap<Key, slices::Slice>,
+    /// Whether the API server refuses to list `slices`.
+    pub(super) slices_refused: bool,
     pub(super) federated_services: BTreeMap<Key, federated::FederatedObject>,
     /// The Services without the export label that are local members.
     pub(super) local_services: BTreeMap<Key, federated::Local>,
@@ -115,7 +117,7 @@ impl Observed {
 
     /// The Pods of exported headless Services.
     pub(super) fn pods_by_name(&self) -> slices::Pods {
-        slices::pods(&self.slices)
+        slices::pods(&self.slices, self.slices_refused)
     }
 
     /// The `metadata.uid` of each object that an operator wrote, for Events.

@@ -36,7 +36,11 @@ pub(crate) type Ports = BTreeMap<String, BTreeSet<SocketAddr>>;
 
 /// The Pods of each Service, by its namespace and name, and then by their own name.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Pods(BTreeMap<(String, String), BTreeMap<String, Ports>>);
+pub(crate) struct Pods {
+    by_service: BTreeMap<(String, String), BTreeMap<String, Ports>>,
+    /// Whether the API server refuses to list them.
+    refused: bool,
+}
 
 /// Extracts what is needed from a slice. One that cannot be read has no Pods.
 pub(crate) fn keep(object: DynamicObject) -> Slice {
@@ -74,11 +78,12 @@ fn is_tcp(port: &EndpointPort) -> bool {
 }
 
 /// Joins the slices: a Service has several if it has many Pods, or Pods with two addresses.
-pub(crate) fn pods(slices: &BTreeMap<Key, Slice>) -> Pods {
-    let mut pods = Pods::default();
+/// `refused` if the API server refuses to list them.
+pub(crate) fn pods(slices: &BTreeMap<Key, Slice>, refused: bool) -> Pods {
+    let mut pods = Pods { refused, ..Pods::default() };
     for (key, slice) in slices {
         let service = (key.namespace.clone(), slice.service.clone());
-        let of_service = pods.0.entry(service).or_default();
+        let of_service = pods.by_service.entry(service).or_default();
         for (name, ports) in &slice.pods {
             let known = of_service.entry(name.clone()).or_default();
             for (port, addresses) in ports {
@@ -93,22 +98,28 @@ impl Pods {
     /// Tells a Service that offers its Pods by name which Pods it has.
     pub(crate) fn name_in(&self, service: &mut ServiceObject) {
         if service.annotations.contains_key(PODS_ANNOTATION) {
-            let pods = self.0.get(&(service.namespace.clone(), service.name.clone()));
-            service.pods = pods.into_iter().flat_map(BTreeMap::keys).cloned().collect();
+            let key = (service.namespace.clone(), service.name.clone());
+            let pods = self.by_service.get(&key).into_iter().flat_map(BTreeMap::keys);
+            service.pods = pods.cloned().collect();
+            service.pods_refused = self.refused;
         }
     }
 
     /// Where a Pod can be called; `None` if there is no such Pod.
     pub(crate) fn ports(&self, namespace: &str, service: &str, pod: &str) -> Option<&Ports> {
-        self.0.get(&(namespace.to_owned(), service.to_owned()))?.get(pod)
+        self.by_service.get(&(namespace.to_owned(), service.to_owned()))?.get(pod)
     }
 }
 
 /// What was not listed yet. A refusal counts as an answer: it lasts until an operator grants the
 /// permission, and must not stop everything else.
 pub(crate) fn missing(watched: &Watched<Slice>) -> Option<String> {
-    let is_refused = watched.failure().is_some_and(|why| why.contains(" 403: "));
-    super::missing(watched).filter(|_| !is_refused)
+    super::missing(watched).filter(|_| !is_refused(watched))
+}
+
+/// Returns true if the API server refuses to list them.
+pub(crate) fn is_refused(watched: &Watched<Slice>) -> bool {
+    watched.failure().is_some_and(|why| why.contains(" 403: "))
 }
 
 #[cfg(test)]
@@ -148,9 +159,10 @@ mod tests {
             ),
             slice("db-b", json!([{ "addresses": ["fd00::1", "x"], "hostname": "db-0" }])),
         ];
-        let pods = pods(&slices.into());
+        let pods = pods(&slices.into(), false);
         let mut db = db();
         pods.name_in(&mut db);
+        assert!(!db.pods_refused);
         assert_eq!(db.pods.iter().collect::<Vec<_>>(), ["db-0", "db-1"], "ready or not");
         let addresses: BTreeSet<SocketAddr> =
             ["10.0.0.1:15432", "[fd00::1]:15432"].map(|text| text.parse().unwrap()).into();
@@ -165,8 +177,19 @@ mod tests {
     fn a_service_that_does_not_ask_learns_of_no_pod() {
         let slices = [slice("db-a", json!([{ "addresses": ["10.0.0.1"], "hostname": "db-0" }]))];
         let mut db = ServiceObject { annotations: BTreeMap::new(), ..db() };
-        pods(&slices.into()).name_in(&mut db);
+        pods(&slices.into(), false).name_in(&mut db);
         assert!(db.pods.is_empty());
+    }
+
+    #[test]
+    fn a_service_learns_that_its_pods_cannot_be_read() {
+        let mut db = db();
+        pods(&BTreeMap::new(), true).name_in(&mut db);
+        assert!(db.pods.is_empty() && db.pods_refused);
+        let mut silent = ServiceObject { annotations: BTreeMap::new(), ..db };
+        silent.pods_refused = false;
+        pods(&BTreeMap::new(), true).name_in(&mut silent);
+        assert!(!silent.pods_refused, "it does not ask for them");
     }
 
     #[test]

@@ -144,6 +144,7 @@ impl Sources {
             policies: self.policies.all(),
             services: self.services.all(),
             slices: self.slices.all(),
+            slices_refused: slices::is_refused(&self.slices),
             federated_services: self.federated_services.all(),
             local_services: self.local_services(),
             gateway_services: self.gateway_services.all(),

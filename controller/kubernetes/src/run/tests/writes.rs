@@ -2,6 +2,7 @@
 
 use super::*;
 use fedgate_federation::key::SigningKey;
+use fedgate_federation::object::PODS_ANNOTATION;
 
 #[tokio::test(start_paused = true)]
 async fn an_added_label_of_our_prefix_is_removed_once() {
@@ -175,4 +176,37 @@ async fn all_replicas_follow_a_rotation_of_keys_without_a_restart() {
     site.put_keys(&new, None);
     until(|| !site.missing().contains("invalid_key")).await;
     assert_eq!(leader.serves(), served);
+}
+
+/// Without the permission to read EndpointSlices, a Service that offers its Pods is reported, and
+/// everything else goes on. With it, nothing is left to report.
+#[tokio::test(start_paused = true)]
+async fn pods_that_may_not_be_read_are_a_finding_and_stop_nothing_else() {
+    let site = Site::new();
+    let metadata = json!({
+        "namespace": "shop", "name": "db",
+        "labels": { PUBLIC_SERVICE_LABEL: "" }, "annotations": { PODS_ANNOTATION: "true" },
+    });
+    let spec = json!({ "clusterIP": "None", "ports": [{ "name": "tcp", "port": 5432 }] });
+    site.server.put(Kind::Service, json!({ "metadata": metadata, "spec": spec }));
+    let labels = json!({
+        PUBLIC_SERVICE_LABEL: "", "service.kubernetes.io/headless": "", "kubernetes.io/service-name": "db",
+    });
+    site.server.put(
+        Kind::EndpointSlice,
+        json!({
+            "metadata": { "namespace": "shop", "name": "db-1", "labels": labels },
+            "addressType": "IPv4", "ports": [{ "name": "tcp", "port": 5432 }],
+            "endpoints": [{ "addresses": ["10.0.0.1"], "hostname": "db-0" }],
+        }),
+    );
+    let of_slices = |call: &Call| call.plural == "endpointslices";
+    site.server.fail(usize::MAX, Fault::Refused(403, "no"), of_slices);
+    let replica = site.lead("a").await;
+    let before = site.table();
+    let warnings = || replica.metric("findings{severity=\"warning\"}");
+    until(|| warnings() == "1").await;
+    site.server.mend();
+    until(|| warnings() == "0").await;
+    assert_ne!(site.table(), before, "the Pod is exported");
 }
