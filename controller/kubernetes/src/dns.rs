@@ -5,9 +5,10 @@
 //! must be answered while no controller runs.
 
 use crate::api::client;
-use crate::api::watch::{Rollbacks, Watch, Watched};
+use crate::api::watch::Watched;
 use crate::probes::{self, Health};
-use crate::sources::selection::{self, Selection};
+use crate::settings::{ImportsNamespace, ProbesListen};
+use crate::sources::{Wakes, missing, selection, source};
 use anyhow::{Context, Result};
 use clap::Args;
 use fedgate_core::{Hostname, TrustDomain};
@@ -23,7 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// The Service that the chart puts before it.
@@ -32,17 +33,9 @@ pub(crate) const SERVICE: &str = "fedgate-dns";
 /// The settings of `fedgate dns`.
 #[derive(Debug, Clone, Args)]
 pub struct DnsSettings {
-    /// fedgate's own namespace
-    #[arg(
-        long,
-        env = "FEDGATE_NAMESPACE",
-        value_name = "NAMESPACE",
-        default_value = "fedgate-system"
-    )]
-    pub namespace: String,
-    /// The namespace for the ServiceEntries of imports [default: fedgate's own]
-    #[arg(long, env = "FEDGATE_IMPORTS_NAMESPACE", value_name = "NAMESPACE")]
-    pub imports_namespace: Option<String>,
+    /// Where the ServiceEntries of imports are
+    #[command(flatten)]
+    pub namespace: ImportsNamespace,
     /// The address that answers DNS, by UDP and TCP
     #[arg(
         long = "dns-listen",
@@ -51,14 +44,9 @@ pub struct DnsSettings {
         default_value = "0.0.0.0:15053"
     )]
     pub listen: SocketAddr,
-    /// The address of /healthz, /readyz and /metrics
-    #[arg(
-        long,
-        env = "FEDGATE_PROBES_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "0.0.0.0:15090"
-    )]
-    pub probes_listen: SocketAddr,
+    /// Where probes and metrics are
+    #[command(flatten)]
+    pub probes: ProbesListen,
 }
 
 /// An import's ServiceEntry: its hosts, and their addresses.
@@ -82,7 +70,7 @@ pub async fn run(settings: DnsSettings) -> Result<()> {
     let (sender, served) = watch::channel(None);
     let mut tasks = Tasks::default();
 
-    let probes = listen("--probes-listen", settings.probes_listen).await?;
+    let probes = listen("--probes-listen", settings.probes.listen).await?;
     let serve = probes::serve(probes, health.clone(), registry, stop_signal(&stopped));
     tasks.spawn("the address of probes and metrics", serve);
     let tcp = listen("--dns-listen", settings.listen).await?;
@@ -111,42 +99,17 @@ pub async fn run(settings: DnsSettings) -> Result<()> {
 struct Sources {
     entries: Watched<Entry>,
     peers: Watched<Option<TrustDomain>>,
-    changed: Arc<Notify>,
+    wakes: Wakes,
 }
 
 impl Sources {
     fn start(client: &Client, settings: &DnsSettings, tasks: &mut Tasks) -> Self {
-        let (changed, rollbacks) = (Arc::new(Notify::new()), Rollbacks::default());
-        let own = &settings.namespace;
-        let imports = settings.imports_namespace.as_ref().unwrap_or(own);
-        let watch = |selection: Selection| (selection.api(client), selection.watched());
-        let (entries, peers) = (selection::imports(imports, own), selection::federations());
-        let ((entries_api, entries_config), (peers_api, peers_config)) =
-            (watch(entries.clone()), watch(peers.clone()));
-        let entries = Watch {
-            name: entries.name,
-            api: entries_api,
-            config: entries_config,
-            keep: entry,
-            is_news: |before, after| before != after,
-            wake: Arc::clone(&changed),
-            otherwise: Arc::new(Notify::new()),
-            rollbacks: rollbacks.clone(),
-        };
-        let peers = Watch {
-            name: peers.name,
-            api: peers_api,
-            config: peers_config,
-            keep: trust_domain,
-            is_news: |before, after| before != after,
-            wake: Arc::clone(&changed),
-            otherwise: Arc::new(Notify::new()),
-            rollbacks,
-        };
+        let wakes = Wakes::default();
+        let entries = selection::imports(settings.namespace.imports(), settings.namespace.own());
         Self {
-            entries: Watched::start(entries, tasks),
-            peers: Watched::start(peers, tasks),
-            changed,
+            entries: source(client, entries, entry, &wakes, tasks),
+            peers: source(client, selection::federations(), trust_domain, &wakes, tasks),
+            wakes,
         }
     }
 
@@ -176,19 +139,14 @@ impl Sources {
                 });
             }
             tokio::select! {
-                () = self.changed.notified() => {}
+                () = self.wakes.inputs.notified() => {}
                 () = sleep(Duration::from_secs(1)) => {}
             }
         }
     }
 
     fn missing(&self) -> Option<String> {
-        let what = [
-            (self.entries.is_listed(), self.entries.name(), self.entries.failure()),
-            (self.peers.is_listed(), self.peers.name(), self.peers.failure()),
-        ];
-        let (_, name, failure) = what.into_iter().find(|(is_listed, ..)| !is_listed)?;
-        Some(failure.map_or_else(|| name.to_owned(), |failure| format!("{name}: {failure}")))
+        missing(&self.entries).or_else(|| missing(&self.peers))
     }
 
     fn names(&self) -> Names {

@@ -56,7 +56,7 @@ impl ClusterIdentity {
         now: Timestamp,
     ) -> Option<Finding> {
         let at = self.replaced_at.filter(|at| now.duration_since(*at) < REPLACED_IS_SHOWN_FOR)?;
-        let namespace = Some(settings.namespaces.own.clone());
+        let namespace = Some(settings.namespaces.own().to_owned());
         let secret = ObjectRef { namespace, ..ObjectRef::new("Secret", SECRET) };
         Some(Finding::warning(
             FindingReason::IdentityReplaced,
@@ -81,7 +81,7 @@ pub(crate) async fn obtain(
     client: &Client,
     settings: &ControllerSettings,
 ) -> Result<ClusterIdentity> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &settings.namespaces.own);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), settings.namespaces.own());
     loop {
         match try_obtain(client, &secrets, settings).await {
             Ok(Some(secret)) => return read(&secret, settings),
@@ -89,7 +89,7 @@ pub(crate) async fn obtain(
             Ok(None) => {}
             Err(Failure::Final(error)) => return Err(error),
             Err(Failure::Api(error)) => {
-                let name = format!("{}/{SECRET}", settings.namespaces.own);
+                let name = format!("{}/{SECRET}", settings.namespaces.own());
                 tracing::warn!(
                     "cannot get or create the Secret {name}, trying again: {}",
                     describe(&error)
@@ -122,7 +122,7 @@ async fn try_obtain(
     if let Some(secret) = secrets.get_opt(SECRET).await? {
         return Ok(Some(secret));
     }
-    let state = Kind::ConfigMap.within(client, &settings.namespaces.own).get_opt(STATE).await?;
+    let state = Kind::ConfigMap.within(client, settings.namespaces.own()).get_opt(STATE).await?;
     let before = state.map(memory::keep);
     let secret = new(settings, before.as_ref(), Timestamp::now()).map_err(Failure::Final)?;
     if before.is_some() {
@@ -140,14 +140,14 @@ async fn try_obtain(
 
 /// Reports that the Secret is gone and is about to be created again.
 async fn report_replaced(client: &Client, settings: &ControllerSettings) -> kube::Result<()> {
-    let namespace = &settings.namespaces.own;
+    let namespace = settings.namespaces.own();
     tracing::error!("Secret {namespace}/{SECRET}: {REPLACED}");
     let reporter =
         Reporter { controller: "fedgate".to_owned(), instance: Some(settings.pod_name.clone()) };
     let regarding = ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Secret".to_owned()),
-        namespace: Some(namespace.clone()),
+        namespace: Some(namespace.to_owned()),
         name: Some(SECRET.to_owned()),
         ..ObjectReference::default()
     };
@@ -172,7 +172,7 @@ fn new(settings: &ControllerSettings, before: Option<&Memory>, now: Timestamp) -
         (None, Some(_)) => bail!(
             "Secret {0}/{SECRET} is missing although this cluster ran before (ConfigMap {0}/{STATE} exists), and the ConfigMap does not contain its \
              UUID: restore the Secret, or set --cluster-uuid to the UUID that the peers know. To begin as a new cluster, delete the ConfigMap",
-            settings.namespaces.own
+            settings.namespaces.own()
         ),
     };
     let data = BTreeMap::from([
@@ -188,7 +188,7 @@ fn new(settings: &ControllerSettings, before: Option<&Memory>, now: Timestamp) -
 }
 
 fn read(secret: &Secret, settings: &ControllerSettings) -> Result<ClusterIdentity> {
-    let name = || format!("Secret {}/{SECRET}", settings.namespaces.own);
+    let name = || format!("Secret {}/{SECRET}", settings.namespaces.own());
     let text = |key: &str| {
         let bytes = secret.data.as_ref().and_then(|data| data.get(key));
         let bytes = bytes.with_context(|| {

@@ -113,7 +113,7 @@ async fn serve_probes(
     stopped: &watch::Receiver<bool>,
     servers: &mut Tasks,
 ) -> Result<()> {
-    let listener = listen("--probes-listen", settings.probes_listen).await?;
+    let listener = listen("--probes-listen", settings.probes.listen).await?;
     let mut registry = metrics.registry();
     own.register(&mut registry);
     let serve = probes::serve(listener, health.clone(), registry, stop_signal(stopped));

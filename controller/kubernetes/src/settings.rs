@@ -2,8 +2,10 @@
 //! reads them.
 
 mod networks;
+mod shared;
 
 pub use networks::{AdvertisedTo, ConnectionSettings};
+pub use shared::{ImportsNamespace, ProbesListen};
 
 use clap::{Args, ValueEnum};
 use fedgate_core::{Options, TrustDomain};
@@ -68,14 +70,9 @@ pub struct ControllerSettings {
         value_parser = FederatedSuffix::parse
     )]
     pub federated_suffix: FederatedSuffix,
-    /// The address of /healthz, /readyz and /metrics
-    #[arg(
-        long,
-        env = "FEDGATE_PROBES_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "0.0.0.0:15090"
-    )]
-    pub probes_listen: SocketAddr,
+    /// Where probes and metrics are
+    #[command(flatten)]
+    pub probes: ProbesListen,
     /// The name of this Pod, which identifies the replica and is the source of its Events
     #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "fedgate")]
     pub pod_name: String,
@@ -86,22 +83,13 @@ pub struct ControllerSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Namespaces {
-    /// fedgate's own namespace, with its key, its Lease and its memory
-    #[arg(
-        long = "namespace",
-        env = "FEDGATE_NAMESPACE",
-        value_name = "NAMESPACE",
-        default_value = "fedgate-system"
-    )]
-    #[serde(rename = "namespace")]
-    pub own: String,
+    /// Those that `fedgate dns` needs as well
+    #[command(flatten)]
+    #[serde(flatten)]
+    imports: ImportsNamespace,
     /// The namespace of the gateway [default: fedgate's own]
     #[arg(long = "gateway-namespace", env = "FEDGATE_GATEWAY_NAMESPACE", value_name = "NAMESPACE")]
     gateway: Option<String>,
-    /// The namespace for the ServiceEntries and DestinationRules of imports [default: fedgate's
-    /// own]
-    #[arg(long = "imports-namespace", env = "FEDGATE_IMPORTS_NAMESPACE", value_name = "NAMESPACE")]
-    imports: Option<String>,
     /// The mesh's root namespace, whose objects apply to all sidecars
     #[arg(
         long = "root-namespace",
@@ -378,8 +366,9 @@ pub struct TimeSettings {
 impl Namespaces {
     /// The defaults for a fedgate in this namespace.
     pub fn all_in(namespace: &str) -> Self {
-        let (own, root) = (namespace.to_owned(), "istio-system".to_owned());
-        Self { own, gateway: None, imports: None, root, delivery: Delivery::default() }
+        let imports = ImportsNamespace { own: namespace.to_owned(), imports: None };
+        let root = "istio-system".to_owned();
+        Self { imports, gateway: None, root, delivery: Delivery::default() }
     }
 
     /// Replaces the namespaces that are given, and keeps the others.
@@ -390,19 +379,24 @@ impl Namespaces {
         root: Option<String>,
     ) -> Self {
         self.gateway = gateway.or(self.gateway);
-        self.imports = imports.or(self.imports);
+        self.imports.imports = imports.or(self.imports.imports);
         self.root = root.unwrap_or(self.root);
         self
     }
 
+    /// fedgate's own namespace.
+    pub fn own(&self) -> &str {
+        &self.imports.own
+    }
+
     /// The gateway's namespace.
     pub fn gateway(&self) -> &str {
-        self.gateway.as_deref().unwrap_or(&self.own)
+        self.gateway.as_deref().unwrap_or(self.own())
     }
 
     /// The namespace of imports.
     pub fn imports(&self) -> &str {
-        self.imports.as_deref().unwrap_or(&self.own)
+        self.imports.imports()
     }
 }
 

@@ -83,7 +83,7 @@ impl ClusterIdentity {
         stored: Option<&Stored>,
         settings: &ControllerSettings,
     ) -> Option<Finding> {
-        let namespace = Some(settings.namespaces.own.clone());
+        let namespace = Some(settings.namespaces.own().to_owned());
         let secret = ObjectRef { namespace, ..ObjectRef::new("Secret", SECRET) };
         let (field, found, next) = match stored? {
             Stored::Identity(uuid, keys) if *uuid == self.cluster_uuid && *keys == self.keys => {

@@ -71,7 +71,7 @@ async fn ask(client: &Client, namespace: &str, pod: &str) -> Result<String, Stri
 /// What happened, newest first: fedgate's Events, the changes of the peers' trust, and who leads.
 /// Events that may not be read are left out.
 pub async fn happened(client: &Client, snapshot: &Snapshot) -> Vec<Happened> {
-    let own = &snapshot.record.namespaces.own;
+    let own = snapshot.record.namespaces.own();
     // Events about objects without a namespace are in the namespace `default`.
     let (first, second) = tokio::join!(events(client, "default"), events(client, own));
     let mut all: Vec<_> = first.into_iter().chain(second).collect();

@@ -43,7 +43,7 @@ impl NameService {
     /// # Errors
     /// If something cannot be listed; the message names the missing permission.
     pub async fn take(client: &Client, namespaces: &Namespaces) -> Result<Self> {
-        let ours = selection::imports(namespaces.imports(), &namespaces.own);
+        let ours = selection::imports(namespaces.imports(), namespaces.own());
         let entries = list(client, ours, entry).await?;
         let mut addresses: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
         for entry in entries.into_values() {
@@ -52,7 +52,7 @@ impl NameService {
             }
         }
         addresses.retain(|_, addresses| !addresses.is_empty());
-        Ok(Self { addresses, server: server(client, &namespaces.own).await? })
+        Ok(Self { addresses, server: server(client, namespaces.own()).await? })
     }
 }
 

@@ -81,7 +81,7 @@ impl Snapshot {
     pub(crate) fn of(listed: Listed, now: Timestamp) -> Result<Self> {
         let Listed { observed, lease, record, table } = listed;
         let local = record.cluster().with_context(|| {
-            let namespace = &record.namespaces.own;
+            let namespace = record.namespaces.own();
             format!("ConfigMap {namespace}/{STATE} is invalid; delete it, and the controller writes it again")
         })?;
         let mut knowledge = observed.knowledge();

@@ -87,7 +87,7 @@ impl ReplicaLoop {
         let replica_name = format!("{}_{}", settings.pod_name, uuid::Uuid::new_v4());
         let confirmations = Confirmations::default();
         let (election, leadership) =
-            Election::new(&client, &settings.namespaces.own, replica_name, confirmations.clone());
+            Election::new(&client, settings.namespaces.own(), replica_name, confirmations.clone());
         let election = election.noticing(wakes.rollbacks.clone());
         let rollbacks = wakes.rollbacks.clone();
 

@@ -51,7 +51,7 @@ pub(crate) fn objects<'a>(
             kind: Kind::EnvoyFilter,
             namespace: &namespaces.root,
             name: &name,
-            owner: &namespaces.own,
+            owner: namespaces.own(),
             peer: Some(import.peer.as_str()),
         };
         let socket = socket(bundle);

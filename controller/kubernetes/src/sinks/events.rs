@@ -143,7 +143,7 @@ fn regarding(object: &ObjectRef, uids: &Uids) -> Option<ObjectReference> {
 }
 
 fn this_pod(settings: &ControllerSettings) -> ObjectReference {
-    reference(Kind::Pod, Some(&settings.namespaces.own), &settings.pod_name, None)
+    reference(Kind::Pod, Some(settings.namespaces.own()), &settings.pod_name, None)
 }
 
 fn reference(

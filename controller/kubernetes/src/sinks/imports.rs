@@ -70,7 +70,7 @@ impl Host<'_> {
             kind,
             namespace: namespaces.imports(),
             name,
-            owner: &namespaces.own,
+            owner: namespaces.own(),
             peer: Some(peer),
         }
     }

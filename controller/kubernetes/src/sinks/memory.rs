@@ -19,7 +19,7 @@ pub(crate) fn state(
     published: &Published,
     record: &ClusterRecord,
 ) -> Desired {
-    let owner = namespaces.own.as_str();
+    let owner = namespaces.own();
     let head = Head { kind: Kind::ConfigMap, namespace: owner, name: STATE, owner, peer: None };
     let data = json!({ PUBLISHED_KEY: json!(published).to_string(), CLUSTER_KEY: json!(record).to_string() });
     Desired::labelled(head, json!({ "data": data }), &[(LABEL, CLUSTER)])
@@ -28,7 +28,7 @@ pub(crate) fn state(
 /// The ConfigMap about a peer.
 pub(crate) fn peer(namespaces: &Namespaces, peer: &PeerName, packed: &[u8]) -> Desired {
     let packed = BASE64_STANDARD.encode(packed);
-    let owner = namespaces.own.as_str();
+    let owner = namespaces.own();
     let name = name(peer);
     let head = Head {
         kind: Kind::ConfigMap,

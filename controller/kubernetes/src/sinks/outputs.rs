@@ -54,7 +54,7 @@ pub(crate) struct Output {
 /// The kinds that are written, each with its namespaces; without those that only passthrough needs.
 pub(crate) fn written(namespaces: &Namespaces) -> BTreeSet<(Kind, &str)> {
     [
-        (Kind::ConfigMap, namespaces.own.as_str()),
+        (Kind::ConfigMap, namespaces.own()),
         (Kind::ConfigMap, namespaces.gateway()),
         (Kind::EnvoyFilter, namespaces.gateway()),
         (Kind::WasmPlugin, namespaces.gateway()),
@@ -107,7 +107,7 @@ impl Outputs {
             let api = kind.within(client, namespace);
             // There are many large ConfigMaps, and most do not concern us.
             let sees_ours_only = kind == Kind::ConfigMap;
-            let ours = Config::default().labels(&format!("{OWNER}={}", namespaces.own));
+            let ours = Config::default().labels(&format!("{OWNER}={}", namespaces.own()));
             let config = if sees_ours_only { ours } else { Config::default() };
             let watch = watch(kind.plural(), api.clone(), config);
             (
@@ -116,7 +116,7 @@ impl Outputs {
             )
         };
         let passthrough = |tasks: &mut Tasks| {
-            let selection = selection::passthrough(&namespaces.own);
+            let selection = selection::passthrough(namespaces.own());
             let watch = watch(selection.name, selection.api(client), selection.watched());
             Passthrough { client: client.clone(), watched: Watched::start(watch, tasks) }
         };
@@ -148,7 +148,7 @@ impl Outputs {
             let found = self.outputs.get(&(kind, key.namespace.clone()))?.watched.get(&key)?;
             found
                 .table
-                .filter(|_| found.owner.as_deref() == Some(&namespaces.own))
+                .filter(|_| found.owner.as_deref() == Some(namespaces.own()))
                 .map(|table| table.0)
         };
         Delivery::ALL
@@ -173,7 +173,7 @@ impl Outputs {
         let entries = self.of(Kind::ServiceEntry, namespaces.imports());
         let all = entries.map(|entries| entries.watched.all()).unwrap_or_default();
         let ours =
-            all.into_iter().filter(|(_, found)| found.owner.as_ref() == Some(&namespaces.own));
+            all.into_iter().filter(|(_, found)| found.owner.as_ref() == Some(namespaces.own()));
         ours.filter_map(|(key, found)| Some((Hostname::parse(&key.name).ok()?, found.address?)))
             .collect()
     }

@@ -56,7 +56,7 @@ fn object(
         kind: Kind::EnvoyFilter,
         namespace: &service.namespace,
         name: &name,
-        owner: &settings.namespaces.own,
+        owner: settings.namespaces.own(),
         peer: None,
     };
     let spec =

@@ -59,7 +59,7 @@ pub(crate) fn unwanted(
 ) -> Vec<(Kind, Key, Existing)> {
     let mut unwanted = Vec::new();
     for ((kind, namespace), output) in outputs.all() {
-        let ours = |found: &Existing| found.owner.as_deref() == Some(&namespaces.own);
+        let ours = |found: &Existing| found.owner.as_deref() == Some(namespaces.own());
         let stays = |key: &Key, found: &Existing| {
             wanted.has(*kind, key)
                 || (namespace == namespaces.gateway()

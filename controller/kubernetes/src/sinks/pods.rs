@@ -43,7 +43,7 @@ fn entry(
         kind: Kind::ServiceEntry,
         namespace: namespaces.gateway(),
         name: host,
-        owner: &namespaces.own,
+        owner: namespaces.own(),
         peer: None,
     };
     let port = |export: &Export| {

@@ -354,7 +354,7 @@ impl Writer {
     fn is_as(&self, desired: &Desired) -> bool {
         let output = self.outputs.of(desired.kind, &desired.namespace);
         let found = output.and_then(|output| output.watched.get(&key(desired)));
-        step(desired, found, &self.settings.namespaces.own).is_none()
+        step(desired, found, self.settings.namespaces.own()).is_none()
     }
 
     async fn write_statuses(

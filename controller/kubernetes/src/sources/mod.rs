@@ -40,7 +40,7 @@ pub(super) mod service;
 pub(super) mod slices;
 mod watching;
 
-pub(super) use watching::{Sources, Wakes, missing};
+pub(super) use watching::{Sources, Wakes, missing, source};
 
 use crate::api::kind::Kind;
 use crate::api::watch::Key;
@@ -142,8 +142,7 @@ impl Observed {
         identity: &ClusterIdentity,
     ) -> (LocalCluster, Vec<Finding>) {
         let mut findings = Vec::new();
-        let config_map =
-            (settings.namespaces.own.as_str(), settings.metadata.roots_configmap.as_str());
+        let config_map = (settings.namespaces.own(), settings.metadata.roots_configmap.as_str());
         let roots = roots::roots(&self.roots, config_map, &mut findings);
         let (gateways, localities) =
             Reach::split(&gateway::addresses(settings, self, &mut findings));

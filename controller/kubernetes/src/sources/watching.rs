@@ -105,14 +105,14 @@ impl Sources {
             service_cidrs: source(client, selection::service_cidrs(), network::keep, wakes, tasks),
             roots: source(
                 client,
-                selection::roots(&namespaces.own, &settings.metadata.roots_configmap),
+                selection::roots(namespaces.own(), &settings.metadata.roots_configmap),
                 roots::keep,
                 wakes,
                 tasks,
             ),
             identity: source(
                 client,
-                selection::identity(&namespaces.own),
+                selection::identity(namespaces.own()),
                 stored::keep,
                 wakes,
                 tasks,
@@ -120,16 +120,16 @@ impl Sources {
             passthrough: gateway.passthrough.then(|| {
                 source(
                     client,
-                    selection::passthrough(&namespaces.own),
+                    selection::passthrough(namespaces.own()),
                     passthrough::keep,
                     wakes,
                     tasks,
                 )
             }),
-            memory: source(client, selection::memory(&namespaces.own), memory::keep, wakes, tasks),
+            memory: source(client, selection::memory(namespaces.own()), memory::keep, wakes, tasks),
             entries: source(
                 client,
-                selection::entries(&namespaces.own),
+                selection::entries(namespaces.own()),
                 entries::keep,
                 wakes,
                 tasks,
@@ -221,7 +221,8 @@ impl Sources {
     }
 }
 
-fn source<T: Clone + PartialEq + Send + 'static>(
+/// Starts a watch for which every change of what is kept is news.
+pub(crate) fn source<T: Clone + PartialEq + Send + 'static>(
     client: &Client,
     selection: Selection,
     keep: fn(DynamicObject) -> T,

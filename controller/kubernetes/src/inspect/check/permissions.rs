@@ -35,7 +35,7 @@ pub(super) fn needs(namespaces: &Namespaces) -> Vec<Need> {
     needs.add(cluster, ("fedgate.dev", "federatedservices", "status"), None, &["patch"]);
     needs.add(cluster, ("events.k8s.io", "events", ""), None, &["create", "patch"]);
 
-    let own = (NamespaceRole::Own, Some(namespaces.own.as_str()));
+    let own = (NamespaceRole::Own, Some(namespaces.own()));
     needs.add(own, ("", "secrets", ""), Some(SECRET), &["get", "list", "watch"]);
     needs.add(own, ("", "secrets", ""), None, &["create"]);
     needs.add(own, ("coordination.k8s.io", "leases", ""), Some(LEASE), &["get", "update"]);

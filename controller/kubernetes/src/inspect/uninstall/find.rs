@@ -88,7 +88,7 @@ impl Find<'_> {
 
     /// A kind that the API server does not serve has no objects.
     async fn list(&self, kind: Kind, api: &Api<DynamicObject>) -> kube::Result<Vec<Item>> {
-        let ours = ListParams::default().labels(&format!("{OWNER}={}", self.namespaces.own));
+        let ours = ListParams::default().labels(&format!("{OWNER}={}", self.namespaces.own()));
         let listed = match api.list_metadata(&ours).await {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
             listed => listed?,

@@ -65,7 +65,7 @@ pub async fn uninstall(
         items.iter().for_each(|item| report(format!("would delete {item}")));
         return Ok(Uninstalled { deleted: items.len(), left });
     }
-    let lease = Api::<Lease>::namespaced(client.clone(), &namespaces.own).get_opt(LEASE).await?;
+    let lease = Api::<Lease>::namespaced(client.clone(), namespaces.own()).get_opt(LEASE).await?;
     let mut deleted = 0;
     if !items.is_empty() || is_led(lease.as_ref()) {
         let mut election = take_the_lease(client, namespaces, lease.as_ref(), report).await?;
@@ -79,13 +79,13 @@ pub async fn uninstall(
     if options.identity {
         match delete_identity(client, namespaces).await {
             Ok(true) => {
-                report(format!("deleted Secret {}/{SECRET}", namespaces.own));
+                report(format!("deleted Secret {}/{SECRET}", namespaces.own()));
                 deleted += 1;
             }
             Ok(false) => {}
             Err(error) => left.push(format!(
                 "Secret {}/{SECRET}: {}",
-                namespaces.own,
+                namespaces.own(),
                 crate::api::client::describe(&error)
             )),
         }
@@ -113,7 +113,7 @@ async fn take_the_lease(
     report: &mut dyn FnMut(String),
 ) -> Result<Election> {
     let name = format!("{HOLDER}_{}", uuid::Uuid::new_v4());
-    let (mut election, _) = Election::new(client, &namespaces.own, name, Confirmations::default());
+    let (mut election, _) = Election::new(client, namespaces.own(), name, Confirmations::default());
     election.seize().await?;
     if is_led(before) {
         report(format!(
@@ -149,7 +149,7 @@ async fn remove_all(find: &Find<'_>, report: &mut dyn FnMut(String)) -> (usize, 
 }
 
 async fn delete_identity(client: &Client, namespaces: &Namespaces) -> kube::Result<bool> {
-    let secrets = Api::<Secret>::namespaced(client.clone(), &namespaces.own);
+    let secrets = Api::<Secret>::namespaced(client.clone(), namespaces.own());
     match secrets.delete(SECRET, &DeleteParams::default()).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),

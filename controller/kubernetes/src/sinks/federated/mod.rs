@@ -54,7 +54,7 @@ pub(crate) fn filters<'a>(
             kind: Kind::EnvoyFilter,
             namespace: &settings.namespaces.root,
             name: &name,
-            owner: &settings.namespaces.own,
+            owner: settings.namespaces.own(),
             peer: None,
         };
         let of = |service: &&FederatedService| format!("{}/{}", service.namespace, service.name);
@@ -95,7 +95,7 @@ impl Name<'_> {
             kind,
             namespace: namespaces.imports(),
             name: self.host(),
-            owner: &namespaces.own,
+            owner: namespaces.own(),
             peer: None,
         };
         let FederatedService { namespace, name, .. } = self.service;

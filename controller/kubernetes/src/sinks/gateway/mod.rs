@@ -121,7 +121,7 @@ struct Objects<'a> {
 impl Objects<'_> {
     fn head<'a>(&'a self, kind: Kind, name: &'a str) -> Head<'a> {
         let namespaces = &self.settings.namespaces;
-        Head { kind, namespace: namespaces.gateway(), name, owner: &namespaces.own, peer: None }
+        Head { kind, namespace: namespaces.gateway(), name, owner: namespaces.own(), peer: None }
     }
 
     fn trust_bundle(

@@ -97,7 +97,7 @@ fn config_map(modules: &BTreeMap<&str, (&str, Timestamp)>, namespaces: &Namespac
     let files: BTreeMap<_, _> = modules.iter().map(|(file, (packed, _))| (file, packed)).collect();
     let added: BTreeMap<_, _> =
         modules.iter().map(|(file, (_, added))| (file, whole_seconds(*added))).collect();
-    let (namespace, owner) = (namespaces.gateway(), namespaces.own.as_str());
+    let (namespace, owner) = (namespaces.gateway(), namespaces.own());
     let head = Head { kind: Kind::ConfigMap, namespace, name: MODULES, owner, peer: None };
     Desired::new(head, json!({ "binaryData": files })).annotated(ADDED, &json!(added).to_string())
 }

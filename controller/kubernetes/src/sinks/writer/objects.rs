@@ -212,7 +212,7 @@ impl Writer {
     fn todo(&self, desired: &Desired, remembered: &Remembered, pass: &mut Pass) -> Option<Step> {
         let key = key(desired);
         let output = self.outputs.of(desired.kind, &desired.namespace)?;
-        match step(desired, output.watched.get(&key), &self.settings.namespaces.own)? {
+        match step(desired, output.watched.get(&key), self.settings.namespaces.own())? {
             Step::Foreign => {
                 pass.findings.push(apply::conflict(
                     desired,
@@ -243,7 +243,7 @@ impl Writer {
         match todo {
             Step::Create => {
                 self.metrics.write(desired.kind, Verb::Create);
-                apply::create(&output, desired, &self.settings.namespaces.own).await.map(Some)
+                apply::create(&output, desired, self.settings.namespaces.own()).await.map(Some)
             }
             Step::Update(found) => {
                 self.metrics.write(desired.kind, Verb::Apply);

@@ -25,7 +25,7 @@ pub(super) async fn ask(client: &Client, namespaces: &Namespaces) -> Written {
     let mut written = BTreeMap::new();
     let mut add = |kind: Kind, namespace: &str, object: PartialObjectMeta<DynamicObject>| {
         let owner = object.labels().get(OWNER).map(String::as_str);
-        let owned = if owner == Some(&namespaces.own) { Owned::Ours } else { Owned::Foreign };
+        let owned = if owner == Some(namespaces.own()) { Owned::Ours } else { Owned::Foreign };
         let key = Key { namespace: namespace.to_owned(), name: object.name_any() };
         written.insert((kind, key), owned);
     };

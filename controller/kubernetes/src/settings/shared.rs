@@ -1,0 +1,50 @@
+//! The settings that `fedgate controller` and `fedgate dns` have in common.
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// fedgate's own namespace, and that of its imports.
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportsNamespace {
+    /// fedgate's own namespace, with its key, its Lease and its memory
+    #[arg(
+        long = "namespace",
+        env = "FEDGATE_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "fedgate-system"
+    )]
+    #[serde(rename = "namespace")]
+    pub(super) own: String,
+    /// The namespace for the ServiceEntries and DestinationRules of imports [default: fedgate's
+    /// own]
+    #[arg(long = "imports-namespace", env = "FEDGATE_IMPORTS_NAMESPACE", value_name = "NAMESPACE")]
+    pub(super) imports: Option<String>,
+}
+
+impl ImportsNamespace {
+    /// fedgate's own namespace.
+    pub fn own(&self) -> &str {
+        &self.own
+    }
+
+    /// The namespace of imports.
+    pub fn imports(&self) -> &str {
+        self.imports.as_deref().unwrap_or(&self.own)
+    }
+}
+
+/// Where the kubelet and Prometheus ask.
+#[derive(Debug, Clone, Args)]
+pub struct ProbesListen {
+    /// The address of /healthz, /readyz and /metrics
+    #[arg(
+        id = "probes-listen",
+        long = "probes-listen",
+        env = "FEDGATE_PROBES_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:15090"
+    )]
+    pub listen: SocketAddr,
+}
