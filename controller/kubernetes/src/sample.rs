@@ -145,7 +145,8 @@ impl Sample {
     }
 
     fn keep_knowledge(&mut self, name: PeerName, knowledge: &PeerKnowledge) {
-        let peer = written::peer(&self.settings.namespaces, &name, &memory::pack(knowledge)).body;
+        let (packed, none) = (memory::pack(knowledge), BTreeMap::new());
+        let peer = written::peer(&self.settings.namespaces, &name, &packed, &none).body;
         self.remember(name.as_str(), peer);
     }
 

@@ -1,6 +1,7 @@
 //! The ConfigMaps in which replicas share what they know, and from which the next start continues.
 
 use super::object::{Desired, Head};
+use super::reserved::{self, HostAddress, RESERVED_KEY};
 use crate::api::kind::Kind;
 use crate::settings::Namespaces;
 use crate::sources::memory::{
@@ -25,9 +26,18 @@ pub(crate) fn state(
     Desired::labelled(head, json!({ "data": data }), &[(LABEL, CLUSTER)])
 }
 
-/// The ConfigMap about a peer.
-pub(crate) fn peer(namespaces: &Namespaces, peer: &PeerName, packed: &[u8]) -> Desired {
-    let packed = BASE64_STANDARD.encode(packed);
+/// The ConfigMap about a peer: what is known of it, and the addresses of its hosts that are no
+/// longer imported.
+pub(crate) fn peer(
+    namespaces: &Namespaces,
+    peer: &PeerName,
+    packed: &[u8],
+    removed: &HostAddress,
+) -> Desired {
+    let mut data = json!({ KNOWLEDGE_KEY: BASE64_STANDARD.encode(packed) });
+    if !removed.is_empty() {
+        data[RESERVED_KEY] = BASE64_STANDARD.encode(reserved::pack(removed)).into();
+    }
     let owner = namespaces.own();
     let name = name(peer);
     let head = Head {
@@ -37,7 +47,7 @@ pub(crate) fn peer(namespaces: &Namespaces, peer: &PeerName, packed: &[u8]) -> D
         owner,
         peer: Some(peer.as_str()),
     };
-    Desired::labelled(head, json!({ "binaryData": { KNOWLEDGE_KEY: packed } }), &[(LABEL, PEER)])
+    Desired::labelled(head, json!({ "binaryData": data }), &[(LABEL, PEER)])
 }
 
 /// Both an object's name and a peer's name may have up to 253 characters, so a long name is hashed.

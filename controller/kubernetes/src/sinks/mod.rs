@@ -14,7 +14,7 @@
 //! | imports namespace | ServiceEntry, DestinationRule, VirtualService: one for each `FederatedService`, with its host as name; the latter two only if members share calls | the object changes |
 //! | mesh root namespace | EnvoyFilter `fedgate-federated-…`: at most sixteen, with the patches of `FederatedService`s | a member is passed over or comes back |
 //! | fedgate's namespace | ConfigMap `fedgate-state` | what is published changes |
-//! | fedgate's namespace | ConfigMap `fedgate-peer-…`: one for each peer | the peer's documents change |
+//! | fedgate's namespace | ConfigMap `fedgate-peer-…`: one for each peer | the peer's documents change, or an import gets or loses an address |
 
 pub(super) mod addresses;
 pub(super) mod apply;
@@ -31,6 +31,7 @@ pub(super) mod passthrough;
 mod patch;
 pub(super) mod plan;
 pub(super) mod pods;
+mod reserved;
 pub(super) mod statuses;
 pub(super) mod table;
 pub(super) mod writer;

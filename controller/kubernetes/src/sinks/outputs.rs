@@ -1,6 +1,7 @@
 //! The objects that exist, ours and those of others, of the kinds and in the namespaces that we
 //! write to.
 
+use super::reserved::{self, HostAddress};
 use super::table::InObject;
 use crate::api::fingerprint::{Fingerprint, of_object};
 use crate::api::kind::Kind;
@@ -37,6 +38,8 @@ pub(crate) struct Existing {
     pub table: Option<InObject>,
     /// The address of an imported host, if it is a ServiceEntry with one.
     pub address: Option<IpAddr>,
+    /// The addresses of hosts that are no longer imported, if it is the ConfigMap of their peer.
+    pub reserved: Arc<HostAddress>,
 }
 
 /// The objects of one kind in one namespace.
@@ -173,9 +176,17 @@ impl Outputs {
         let entries = self.of(Kind::ServiceEntry, namespaces.imports());
         let all = entries.map(|entries| entries.watched.all()).unwrap_or_default();
         let ours =
-            all.into_iter().filter(|(_, found)| found.owner.as_ref() == Some(namespaces.own()));
+            all.into_iter().filter(|(_, found)| found.owner.as_deref() == Some(namespaces.own()));
         ours.filter_map(|(key, found)| Some((Hostname::parse(&key.name).ok()?, found.address?)))
             .collect()
+    }
+
+    /// The addresses that are stored for hosts which are no longer imported.
+    pub(crate) fn reserved(&self, namespaces: &Namespaces) -> Vec<(Hostname, IpAddr)> {
+        let memory = self.of(Kind::ConfigMap, namespaces.own());
+        let all = memory.map(|memory| memory.watched.all()).unwrap_or_default();
+        let of_peer = |found: Existing| (*found.reserved).clone();
+        all.into_values().flat_map(of_peer).collect()
     }
 
     /// The objects that only passthrough needs.
@@ -210,5 +221,7 @@ pub(crate) fn keep(object: DynamicObject) -> Existing {
         .then(|| Arc::new(Shipped::of(&object)));
     let table = InObject::of(&object);
     let address = json["spec"]["addresses"][0].as_str().and_then(|text| text.parse().ok());
-    Existing { uid, owner: label, peer, fingerprint: of_object(&json), shipped, table, address }
+    let reserved = Arc::new(reserved::of_object(&object));
+    let fingerprint = of_object(&json);
+    Existing { uid, owner: label, peer, fingerprint, shipped, table, address, reserved }
 }

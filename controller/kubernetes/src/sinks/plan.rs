@@ -114,6 +114,7 @@ mod tests {
                 shipped: None,
                 table: None,
                 address: None,
+                reserved: Default::default(),
             })
         };
         let other = crate::api::fingerprint::fingerprint(&json!(1));

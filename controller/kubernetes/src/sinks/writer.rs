@@ -22,6 +22,7 @@ use super::memory;
 use super::object::Desired;
 use super::outputs::Outputs;
 use super::plan::{Wanted, step};
+use super::reserved::HostAddress;
 use super::statuses::{self, Kept, OfGateway};
 use super::table::{InObject, looks_late};
 use crate::api::client::describe;
@@ -47,7 +48,7 @@ use fedgate_process::clock::until;
 use jiff::Timestamp;
 use kube::api::DynamicObject;
 use kube::{Client, ResourceExt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -141,6 +142,7 @@ impl Writer {
             let newest = self.newest.borrow_and_update().clone();
             let Some(compiled) = newest else { continue };
             if !self.leadership.leads() {
+                remembered.addresses = Addresses::default();
                 // The leader reports the findings. If this replica leads next, it does not report
                 // them again.
                 remembered.served = Weak::new();
@@ -301,15 +303,35 @@ impl Writer {
         pass: &mut Pass,
     ) -> Desired {
         let namespaces = &self.settings.namespaces;
-        let peers = compiled
-            .saved
-            .iter()
-            .map(|(peer, saved)| memory::peer(namespaces, peer, &saved.packed));
+        let removed = self.assign_addresses(compiled, remembered);
+        let none = HostAddress::new();
+        let peers = compiled.saved.iter().map(|(peer, saved)| {
+            let removed = removed.get(saved.knowledge.trust_domain.as_str()).unwrap_or(&none);
+            memory::peer(namespaces, peer, &saved.packed, removed)
+        });
         self.write_all_of(peers, remembered, pass).await;
         let record = ClusterRecord::of(&compiled.in_force.local, &self.settings, &compiled.missing);
         let state = memory::state(namespaces, &compiled.in_force.federation.published, &record);
         self.write_one(&state, remembered, pass).await;
         state
+    }
+
+    /// Assigns the addresses of imports, before ServiceEntries that remember them are deleted.
+    /// Returns those of removed hosts, by their owner's trust domain.
+    fn assign_addresses(
+        &self,
+        compiled: &Compiled,
+        remembered: &mut Remembered,
+    ) -> BTreeMap<String, HostAddress> {
+        let namespaces = &self.settings.namespaces;
+        let mut stored = Vec::new();
+        if self.settings.import_addresses.is_some() {
+            stored = self.outputs.addresses(namespaces);
+            stored.extend(self.outputs.reserved(namespaces));
+        }
+        let federation = &compiled.in_force.federation;
+        remembered.addresses.assign(&self.settings, federation, stored);
+        remembered.addresses.of_removed()
     }
 
     /// Serves what was compiled, unless it is served already.

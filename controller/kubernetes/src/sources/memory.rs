@@ -26,6 +26,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use kube::api::DynamicObject;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -212,7 +213,7 @@ fn peer(object: &DynamicObject) -> Option<Memory> {
     let name = PeerName::parse(object.metadata.annotations.as_ref()?.get(PEER_ANNOTATION)?).ok()?;
     let packed = object.data.get("binaryData")?.get(KNOWLEDGE_KEY)?.as_str()?;
     let packed = base64::prelude::BASE64_STANDARD.decode(packed).ok()?;
-    Some(Memory::Peer(name, std::sync::Arc::new(unpack(&packed)?)))
+    Some(Memory::Peer(name, std::sync::Arc::new(unpacked(&packed, UNPACKED)?)))
 }
 
 /// The maximum size of packed knowledge in bytes that fits into an object next to everything else.
@@ -229,17 +230,19 @@ pub(crate) fn pack(knowledge: &PeerKnowledge) -> Vec<u8> {
     }
 }
 
-fn packed(knowledge: &PeerKnowledge) -> Vec<u8> {
-    let json = serde_json::to_vec(knowledge).unwrap_or_default();
+/// Packs a value (gzip of JSON); equal values give equal bytes.
+pub(crate) fn packed(value: &impl Serialize) -> Vec<u8> {
+    let json = serde_json::to_vec(value).unwrap_or_default();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     // Writing to memory cannot fail.
     let _ = encoder.write_all(&json);
     encoder.finish().unwrap_or_default()
 }
 
-fn unpack(packed: &[u8]) -> Option<PeerKnowledge> {
+/// Unpacks a value whose JSON has at most `limit` bytes.
+pub(crate) fn unpacked<T: DeserializeOwned>(packed: &[u8], limit: u64) -> Option<T> {
     let mut json = Vec::new();
-    GzDecoder::new(packed).take(UNPACKED).read_to_end(&mut json).ok()?;
+    GzDecoder::new(packed).take(limit).read_to_end(&mut json).ok()?;
     serde_json::from_slice(&json).ok()
 }
 

@@ -99,11 +99,7 @@ impl Writer {
         }
         let first = |kind| matches!(kind, Kind::ServiceEntry | Kind::VirtualService);
         self.delete(compiled, pass, first).await;
-        let existing = match settings.import_addresses {
-            Some(_) => self.outputs.addresses(&settings.namespaces),
-            None => Vec::new(),
-        };
-        let found = remembered.addresses.assign(settings, federation, existing);
+        let found = remembered.addresses.assigned();
         pass.findings.extend(addresses::missing(settings, imports, &found));
         self.write_each(bindings::objects(settings, imports, bundles), remembered, pass).await
             && self
