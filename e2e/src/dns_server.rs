@@ -9,18 +9,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-type Records = Arc<Mutex<BTreeMap<String, Vec<IpAddr>>>>;
+type Shared = Arc<Mutex<Zone>>;
+
+/// What the server answers.
+#[derive(Default)]
+struct Zone {
+    records: BTreeMap<String, Vec<IpAddr>>,
+    /// Whether questions for IPv4 addresses fail.
+    fails_for_ipv4: bool,
+}
 
 /// How long an answer is valid, in seconds.
 const TTL: u32 = 1;
 const HEADER: usize = 12;
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
+const SERVER_FAILURE: u8 = 2;
 const NO_SUCH_NAME: u8 = 3;
 
 /// A running server. Stops when dropped.
 pub struct DnsServer {
-    records: Records,
+    zone: Shared,
     program: PathBuf,
     _tasks: JoinSet<()>,
 }
@@ -34,9 +43,9 @@ impl DnsServer {
     pub async fn start(folder: &Path, address: IpAddr) -> Result<Self> {
         let at = SocketAddr::new(address, 53);
         let socket = UdpSocket::bind(at).await.with_context(|| format!("a DNS server at {at}"))?;
-        let records = Records::default();
+        let zone = Shared::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(socket, records.clone()));
+        tasks.spawn(serve(socket, zone.clone()));
         let settings = folder.join("resolv.conf");
         std::fs::write(&settings, format!("nameserver {address}\n"))?;
         let program = folder.join("fedgate-with-dns");
@@ -47,7 +56,7 @@ impl DnsServer {
         );
         std::fs::write(&program, script)?;
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
-        Ok(Self { records, program, _tasks: tasks })
+        Ok(Self { zone, program, _tasks: tasks })
     }
 
     /// The program that asks this server.
@@ -57,18 +66,23 @@ impl DnsServer {
 
     /// Sets all addresses of a name. Without any, there is no such name.
     pub fn set(&self, name: &str, addresses: &[IpAddr]) {
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.insert(name.to_owned(), addresses.to_vec());
+        let mut zone = self.zone.lock().unwrap_or_else(PoisonError::into_inner);
+        zone.records.insert(name.to_owned(), addresses.to_vec());
+    }
+
+    /// From now on, questions for IPv4 addresses fail, or not.
+    pub fn set_fails_for_ipv4(&self, fails: bool) {
+        self.zone.lock().unwrap_or_else(PoisonError::into_inner).fails_for_ipv4 = fails;
     }
 }
 
-async fn serve(socket: UdpSocket, records: Records) {
+async fn serve(socket: UdpSocket, zone: Shared) {
     let mut query = [0; 512];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut query).await else { continue };
         let answer = {
-            let records = records.lock().unwrap_or_else(PoisonError::into_inner);
-            answer(&query[..length], &records)
+            let zone = zone.lock().unwrap_or_else(PoisonError::into_inner);
+            answer(&query[..length], &zone)
         };
         if let Some(answer) = answer {
             let _ = socket.send_to(&answer, client).await;
@@ -77,7 +91,7 @@ async fn serve(socket: UdpSocket, records: Records) {
 }
 
 /// The answer to a query with one question; `None` if it is none.
-fn answer(query: &[u8], records: &BTreeMap<String, Vec<IpAddr>>) -> Option<Vec<u8>> {
+fn answer(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     let (mut labels, mut at) = (Vec::new(), HEADER);
     loop {
         let length = usize::from(*query.get(at)?);
@@ -89,14 +103,21 @@ fn answer(query: &[u8], records: &BTreeMap<String, Vec<IpAddr>>) -> Option<Vec<u
         labels.push(String::from_utf8(label.to_ascii_lowercase()).ok()?);
     }
     let kind = u16::from_be_bytes(query.get(at..at + 2)?.try_into().ok()?);
-    let known = records.get(&labels.join(".")).filter(|addresses| !addresses.is_empty());
+    let records = zone.records.get(&labels.join("."));
+    let known = records.filter(|addresses| !addresses.is_empty());
+    let fails = kind == TYPE_A && zone.fails_for_ipv4;
     let is_asked = |ip: &&IpAddr| match kind {
         TYPE_A => ip.is_ipv4(),
         TYPE_AAAA => ip.is_ipv6(),
         _ => false,
     };
-    let found: Vec<_> = known.into_iter().flatten().filter(is_asked).collect();
-    let code = if known.is_none() { NO_SUCH_NAME } else { 0 };
+    let found = known.into_iter().flatten().filter(|ip| is_asked(ip) && !fails);
+    let found: Vec<_> = found.collect();
+    let code = match (fails, known) {
+        (true, _) => SERVER_FAILURE,
+        (false, None) => NO_SUCH_NAME,
+        (false, Some(_)) => 0,
+    };
     // An authoritative answer, to one question.
     let mut answer = query.get(..2)?.to_vec();
     answer.extend([0x85, 0x80 | code, 0, 1]);

@@ -51,8 +51,8 @@ impl Installed {
         let mut replicas = Vec::new();
         for number in 1..=count(&controller)? {
             let name = format!("{}-{CONTROLLER}-{number}", cluster.name());
-            let mut replica =
-                Replica::start(&name, &settings, &folder.join(format!("{name}.log"))).await?;
+            let (fedgate, log) = (programs::fedgate()?, folder.join(format!("{name}.log")));
+            let mut replica = Replica::start(fedgate, &name, &settings, &log).await?;
             replica.wait_ready().await?;
             replicas.push(replica);
         }

@@ -35,6 +35,8 @@ pub struct KubernetesCluster {
     balancer: Balancer,
     logs: PathBuf,
     started: usize,
+    /// The controllers' program, if it is not this checkout's.
+    program: Option<PathBuf>,
     objects: Objects,
     // Declared before the API server: fields are dropped in order.
     replicas: Vec<Replica>,
@@ -85,6 +87,7 @@ impl KubernetesCluster {
             balancer: Balancer::start().await?,
             logs: run.path().into(),
             started: 0,
+            program: None,
             objects,
             replicas: Vec::new(),
             plane,
@@ -193,6 +196,11 @@ impl KubernetesCluster {
         &mut self.settings
     }
 
+    /// Sets the program of replicas started from now on.
+    pub fn set_program(&mut self, program: &Path) {
+        self.program = Some(program.to_owned());
+    }
+
     /// Starts another controller, `NAME-NUMBER`, and waits until it is ready.
     ///
     /// # Errors
@@ -201,7 +209,11 @@ impl KubernetesCluster {
         self.started += 1;
         let name = format!("{}-{}", self.name, self.started);
         let log = self.logs.join(format!("{name}.log"));
-        let mut replica = Replica::start(&name, &self.settings, &log).await?;
+        let program = match &self.program {
+            Some(program) => program,
+            None => programs::fedgate()?,
+        };
+        let mut replica = Replica::start(program, &name, &self.settings, &log).await?;
         replica.wait_ready().await?;
         self.replicas.push(replica);
         self.balance();

@@ -1,7 +1,7 @@
 //! One `fedgate controller` process.
 
+use crate::measure;
 use crate::process::Process;
-use crate::{measure, programs};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,9 +23,10 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts a controller with these environment variables, and adds those specific to a replica.
+    /// Starts a controller by this program, with these environment variables, and adds those specific to a replica.
     /// When this returns, it is alive but not ready yet.
     pub(crate) async fn start(
+        program: &Path,
         name: &str,
         settings: &BTreeMap<String, String>,
         log: &Path,
@@ -35,13 +36,7 @@ impl Replica {
         settings.insert("POD_NAME".into(), name.into());
         settings.insert("FEDGATE_METADATA_LISTEN".into(), metadata.to_string());
         settings.insert("FEDGATE_PROBES_LISTEN".into(), probes.to_string());
-        let process = Process::start_with(
-            name,
-            programs::fedgate()?,
-            &["controller".as_ref()],
-            &settings,
-            log,
-        )?;
+        let process = Process::start_with(name, program, &["controller".as_ref()], &settings, log)?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
         let mut replica = Self { name: name.into(), metadata, probes, http, process };
         replica.wait_status("/healthz").await?;

@@ -2,12 +2,16 @@
 
 use crate::fixture::{Pair, import_objects, wait_condition};
 use anyhow::{Result, ensure};
+use fedgate_e2e::dns_server::DnsServer;
 use fedgate_e2e::kubernetes::install::{GATEWAY, GATEWAY_PORT, NODE};
+use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{AuditLog, CONTROLLER, Key, KubernetesCluster, NAMESPACE};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 const GATEWAY_SERVICE: Key<'_> = Key::namespaced("v1", "Service", NAMESPACE, GATEWAY);
 
@@ -72,12 +76,49 @@ async fn looked_up(name: &str) -> Result<Vec<String>> {
     Ok(found.iter().map(ToString::to_string).collect())
 }
 
+/// beta's gateway has a name, whose records change. This network has no way to IPv6 addresses other
+/// than its own.
+async fn follow_name(import: &Moving<'_>, dns: &DnsServer, beta: &KubernetesCluster) -> Result<()> {
+    let name = "gw.beta.test";
+    let ipv6: IpAddr = "2001:db8::77".parse()?;
+    let [old, new] = [beta.addresses().node, beta.addresses().gateway].map(IpAddr::from);
+    let at = async |address: IpAddr| {
+        import.wait_at("STATIC", &[(&address.to_string(), GATEWAY_PORT)]).await
+    };
+    dns.set(name, &[ipv6, old]);
+    let ingress = json!([{ "hostname": name }]);
+    beta.objects().put_load_balancer(NAMESPACE, GATEWAY, &ingress).await?;
+    at(old).await?;
+    dns.set(name, &[ipv6, new]);
+    at(new).await?;
+
+    // When only IPv4 addresses cannot be looked up, the last one stays, and the finding says so.
+    dns.set_fails_for_ipv4(true);
+    let warned = async || {
+        let output = import.alpha.fedgate(&["status", "--output", "json"]).await?;
+        let status: Value = serde_json::from_slice(&output.stdout)?;
+        let findings = status["findings"].as_array().into_iter().flatten();
+        let mut not_found = findings.filter(|finding| finding["reason"] == "gateway_not_found");
+        Ok(not_found.any(|finding| finding["message"].to_string().contains("IPv4")))
+    };
+    wait::until_true("the failure to be reported", SOON, warned).await?;
+    at(new).await?;
+
+    // The twin: with IPv6 addresses only, nothing has failed, so that is where the gateway is.
+    dns.set_fails_for_ipv4(false);
+    dns.set(name, &[ipv6]);
+    at(ipv6).await
+}
+
 #[test]
 fn a_moved_gateway_updates_the_same_import() {
     scenario("moves", async |run: &RunFolder| {
         let mut pair = Pair::start(run).await?;
         let host = pair.web.clone();
         let [alpha, beta] = &mut pair.federation.clusters;
+        let dns = DnsServer::start(run.path(), alpha.addresses().gateway.into()).await?;
+        alpha.set_program(dns.program());
+        alpha.restart_with(&[]).await?;
         let import = Moving::new(alpha, &host).await?;
         let first = beta.addresses().gateway.to_string();
         import.wait_at("STATIC", &[(&first, GATEWAY_PORT)]).await?;
@@ -90,6 +131,7 @@ fn a_moved_gateway_updates_the_same_import() {
         import
             .wait_at("STATIC", &[("192.0.2.9", GATEWAY_PORT), ("2001:db8::9", GATEWAY_PORT)])
             .await?;
+        follow_name(&import, &dns, beta).await?;
         let ingress = json!([{ "hostname": "localhost" }]);
         beta.objects().put_load_balancer(NAMESPACE, GATEWAY, &ingress).await?;
         let named: Vec<_> = looked_up("localhost").await?;
