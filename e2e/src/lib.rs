@@ -32,6 +32,7 @@ pub mod kubernetes;
 pub mod manifest;
 pub mod measure;
 pub mod metadata_proxy;
+pub mod name_server;
 pub mod process;
 pub mod programs;
 pub mod prometheus;

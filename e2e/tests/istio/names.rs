@@ -8,53 +8,21 @@ use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::{Client, Mesh};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::manifest::{Service, policy};
-use fedgate_e2e::process::Process;
+use fedgate_e2e::name_server::{ACCOUNT, NameServer};
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::{programs, wait};
+use fedgate_e2e::wait;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 /// Within the addresses that are local in each Pod of these tests, apart from istiod's own range.
 const RANGE: &str = "240.240.96.0/20";
 
-/// The account that `deploy/names/dns.yaml` creates for it.
-const ACCOUNT: &str = "fedgate-dns";
-
-/// A running `fedgate dns`, with the permissions that it has in a cluster.
-struct NameServer {
-    address: SocketAddr,
-    _process: Process,
-}
-
-impl NameServer {
-    async fn start(run: &RunFolder, mesh: &Mesh) -> Result<Self> {
-        let kubeconfig =
-            mesh.cluster.plane().service_account_kubeconfig(NAMESPACE, ACCOUNT).await?;
-        let address =
-            SocketAddr::new(mesh.cluster.addresses().node.into(), xtask::ports::free()?.port());
-        let probes = xtask::ports::free()?;
-        let variables = [
-            ("KUBECONFIG", kubeconfig.display().to_string()),
-            ("FEDGATE_DNS_LISTEN", address.to_string()),
-            ("FEDGATE_PROBES_LISTEN", probes.to_string()),
-        ];
-        let variables: BTreeMap<_, _> =
-            variables.map(|(variable, value)| (variable.to_owned(), value)).into();
-        let log = run.path().join("dns.log");
-        let arguments = ["dns".as_ref()];
-        let mut process =
-            Process::start_with("fedgate dns", programs::fedgate()?, &arguments, &variables, &log)?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
-        let ready = async || {
-            let answer = http.get(format!("http://{probes}/readyz")).send().await?;
-            ensure!(answer.status() == 200, "{}", answer.text().await?);
-            Ok(Some(()))
-        };
-        process.wait_until("fedgate dns to be ready", SOON, ready).await?;
-        Ok(Self { address, _process: process })
-    }
+async fn start_name_server(run: &RunFolder, mesh: &Mesh) -> Result<NameServer> {
+    let kubeconfig = mesh.cluster.plane().service_account_kubeconfig(NAMESPACE, ACCOUNT).await?;
+    let ip = mesh.cluster.addresses().node.into();
+    let mut server = NameServer::start(run, "dns", ip, kubeconfig).await?;
+    server.wait_readiness(200).await?;
+    Ok(server)
 }
 
 /// A federation without DNS capture, in which alpha's imports have addresses of ours.
@@ -94,8 +62,8 @@ async fn corefile(mesh: &Mesh, server: SocketAddr) -> Result<(String, String)> {
 async fn without_dns_capture_an_import_is_called_by_the_name_that_coredns_resolves() -> Result<()> {
     let run = run("names")?;
     let pair = start(&run).await?;
-    let server = NameServer::start(&run, &pair.alpha).await?;
-    let (_, block) = corefile(&pair.alpha, server.address).await?;
+    let server = start_name_server(&run, &pair.alpha).await?;
+    let (_, block) = corefile(&pair.alpha, server.address()).await?;
     let ip = IpAddr::from(pair.alpha.cluster.addresses().node);
     let coredns = CoreDns::start(run.path(), ip, &block).await?;
     let ask = async |name: &str| dns::ask(coredns.address(), name).await;
@@ -119,9 +87,9 @@ async fn without_dns_capture_an_import_is_called_by_the_name_that_coredns_resolv
 
     // What is not imported does not exist, and what is nobody's zone is refused.
     assert_eq!(ask("mail.shop.svc.beta.example").await?, MISSING);
-    assert_eq!(dns::ask(server.address, "mail.shop.svc.beta.example").await?, MISSING);
+    assert_eq!(dns::ask(server.address(), "mail.shop.svc.beta.example").await?, MISSING);
     for name in ["gw.beta.example", "web.shop.svc.gamma.example", "example.com"] {
-        assert_eq!(dns::ask(server.address, name).await?, REFUSED, "{name}");
+        assert_eq!(dns::ask(server.address(), name).await?, REFUSED, "{name}");
     }
 
     // A name that resolves grants nothing: now another caller is the only one that may call.
@@ -141,7 +109,7 @@ async fn without_dns_capture_an_import_is_called_by_the_name_that_coredns_resolv
 async fn two_imports_with_the_same_tcp_port_have_a_listener_each() -> Result<()> {
     let run = run("names-tcp")?;
     let pair = start(&run).await?;
-    let server = NameServer::start(&run, &pair.alpha).await?;
+    let server = start_name_server(&run, &pair.alpha).await?;
     for name in ["mail", "news"] {
         let service = Service::new(name, "smtp", 25, pair.backend.address()).exported();
         pair.beta.cluster.put_service(&service).await?;
@@ -151,7 +119,7 @@ async fn two_imports_with_the_same_tcp_port_have_a_listener_each() -> Result<()>
     for name in ["mail", "news"] {
         let host = format!("{name}.shop.svc.beta.example");
         let address = wait::until(&format!("an address of {name}"), SOON, async || {
-            Ok(dns::ask(server.address, &host).await?.address)
+            Ok(dns::ask(server.address(), &host).await?.address)
         })
         .await?;
         let listener = format!("\"{address}_25\"");

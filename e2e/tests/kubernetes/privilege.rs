@@ -4,13 +4,15 @@ use crate::fixture::{Pair, exported, import_objects};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{
-    CONTROLLER, Key, NAMESPACE, Objects, SERVICE_ACCOUNT, SHOP, condition,
+    AuditLog, CONTROLLER, Key, NAMESPACE, Objects, SERVICE_ACCOUNT, SHOP, condition,
 };
+use fedgate_e2e::name_server::NameServer;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const WASM_PLUGIN: Key<'_> =
@@ -21,17 +23,20 @@ const TABLE: Key<'_> =
 /// The group, the resource (with its subresource) and the verb.
 type Grant = (String, String, String);
 
-/// Everything that the controller's roles grant, by namespace; cluster-wide grants have an empty
-/// namespace.
-async fn granted(objects: &Objects) -> Result<BTreeSet<(String, Grant)>> {
+/// The roles of `fedgate dns`, and its service account.
+const DNS: &str = fedgate_e2e::name_server::ACCOUNT;
+
+/// Everything that the roles grant whose name `is_of` accepts, by namespace; cluster-wide grants
+/// have an empty namespace.
+async fn granted(
+    objects: &Objects,
+    is_of: impl Fn(&str) -> bool,
+) -> Result<BTreeSet<(String, Grant)>> {
     let mut granted = BTreeSet::new();
-    let cluster = objects.list((RBAC, "ClusterRole"), None, "").await?;
-    let own = cluster.into_iter().filter(|role| role["metadata"]["name"] == "fedgate");
-    let roles = objects.list((RBAC, "Role"), None, "").await?;
-    let roles = roles.into_iter().filter(|role| {
-        role["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("fedgate"))
-    });
-    for role in own.chain(roles) {
+    let mut roles = objects.list((RBAC, "ClusterRole"), None, "").await?;
+    roles.extend(objects.list((RBAC, "Role"), None, "").await?);
+    roles.retain(|role| role["metadata"]["name"].as_str().is_some_and(&is_of));
+    for role in roles {
         let namespace = role["metadata"]["namespace"].as_str().unwrap_or_default();
         for rule in role["rules"].as_array().context("a role has rules")? {
             for (group, resource, verb) in product(rule)? {
@@ -71,11 +76,15 @@ fn every_verb_that_is_granted_is_used() {
             fedgate_e2e::kubernetes::KubernetesFederation::<2>::start(run, ["alpha", "beta"])
                 .await?;
         let audit = federation.clusters[0].plane().audit();
+        let kubeconfig = NameServer::install(&federation.clusters[0]).await?;
         federation.pair().await?;
         let web = exported("web");
         federation.clusters[1].put_service(&web).await?;
         federation.start_controllers().await?;
         let [alpha, beta] = &mut federation.clusters;
+        let local = Ipv4Addr::LOCALHOST.into();
+        let mut names = NameServer::start(run, "dns", local, kubeconfig).await?;
+        names.wait_readiness(200).await?;
         let imported = web.host(&beta.trust_domain());
         for object in import_objects(&imported) {
             alpha.objects().wait_present(object).await?;
@@ -152,9 +161,11 @@ fn every_verb_that_is_granted_is_used() {
             .wait_absent(Key::namespaced("v1", "ConfigMap", NAMESPACE, "fedgate-peer-beta"))
             .await?;
 
-        let requests = audit.matching(|request| request.user == CONTROLLER);
-        let refused: Vec<_> = requests.iter().filter(|request| request.status == 403).collect();
-        ensure!(refused.is_empty(), "{refused:#?}");
+        let of_dns = format!("system:serviceaccount:{NAMESPACE}:{DNS}");
+        for user in [CONTROLLER, &of_dns] {
+            let refused = audit.matching(|request| request.user == user && request.status == 403);
+            ensure!(refused.is_empty(), "{refused:#?}");
+        }
         // Only an uninstallation deletes some objects. It may not search everywhere, so it looks
         // where the controller writes.
         let leader = alpha.leader().await?;
@@ -162,28 +173,32 @@ fn every_verb_that_is_granted_is_used() {
         let kubeconfig = alpha.settings()["KUBECONFIG"].clone();
         let output = alpha.fedgate(&["uninstall", "--kubeconfig", &kubeconfig]).await?;
         ensure!(output.status.success(), "{output:?}");
-        let requests = audit.matching(|request| request.user == CONTROLLER);
-        let unused: Vec<_> = granted(alpha.objects())
-            .await?
-            .into_iter()
-            .filter(|(namespace, (group, resource, verb))| {
-                !requests.iter().any(|request| {
-                    let asked = match request.subresource.as_str() {
-                        "" => request.resource.clone(),
-                        subresource => format!("{}/{subresource}", request.resource),
-                    };
-                    (namespace.is_empty() || request.namespace == *namespace)
-                        && (&request.group, &asked, &request.verb) == (group, resource, verb)
-                })
-            })
-            .collect();
-        // To create an object by server-side apply, a user needs the verb create, but the audit log
-        // has the request as a patch.
-        let unused: Vec<_> =
-            unused.into_iter().filter(|(_, (_, _, verb))| verb != "create").collect();
-        ensure!(unused.is_empty(), "granted and never used: {unused:#?}");
-        Ok(())
+        let controllers = |name: &str| name.starts_with("fedgate") && name != DNS;
+        all_are_used(&audit, CONTROLLER, &granted(alpha.objects(), controllers).await?)?;
+        all_are_used(&audit, &of_dns, &granted(alpha.objects(), |name| name == DNS).await?)
     });
+}
+
+fn all_are_used(audit: &AuditLog, user: &str, granted: &BTreeSet<(String, Grant)>) -> Result<()> {
+    ensure!(!granted.is_empty(), "{user} has no role");
+    let requests = audit.matching(|request| request.user == user);
+    let is_used = |(namespace, (group, resource, verb)): &(String, Grant)| {
+        requests.iter().any(|request| {
+            let asked = match request.subresource.as_str() {
+                "" => request.resource.clone(),
+                subresource => format!("{}/{subresource}", request.resource),
+            };
+            (namespace.is_empty() || request.namespace == *namespace)
+                && (&request.group, &asked, &request.verb) == (group, resource, verb)
+        })
+    };
+    // To create an object by server-side apply, a user needs the verb create, but the audit log
+    // has the request as a patch.
+    let is_create = |(_, (_, _, verb)): &(String, Grant)| verb == "create";
+    let unused: Vec<_> =
+        granted.iter().filter(|grant| !is_used(grant) && !is_create(grant)).collect();
+    ensure!(unused.is_empty(), "granted to {user} and never used: {unused:#?}");
+    Ok(())
 }
 
 #[test]
@@ -211,11 +226,29 @@ fn other_secrets_and_other_namespaces_are_refused() {
                 .map(drop),
         )?;
         // Its own Secret is readable, as it must be.
-        let own =
-            controller.get(Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity")).await?;
-        ensure!(own.is_some());
-        Ok(())
+        let own = Key::namespaced("v1", "Secret", NAMESPACE, "fedgate-identity");
+        ensure!(controller.get(own).await?.is_some());
+        dns_reads_names_only(&pair, own).await
     });
+}
+
+/// `fedgate dns` lists the imports and the peers, and can do nothing else.
+async fn dns_reads_names_only(pair: &Pair, secret: Key<'_>) -> Result<()> {
+    NameServer::install(pair.alpha()).await?;
+    let client = pair.alpha().plane().service_account_client(NAMESPACE, DNS).await?;
+    let (dns, entries) = (Objects::new(client), ("networking.istio.io/v1", "ServiceEntry"));
+    let found = dns.list(entries, Some(NAMESPACE), "").await?;
+    ensure!(found.iter().any(|entry| entry["metadata"]["name"] == pair.web), "{found:#?}");
+    dns.list(("deckhouse.io/v1alpha1", "IstioFederation"), None, "").await?;
+    refused(dns.list(entries, Some(SHOP), "").await.map(drop))?;
+    refused(dns.list(("v1", "ConfigMap"), Some(NAMESPACE), "").await.map(drop))?;
+    refused(dns.get(secret).await.map(drop))?;
+    let [entry, _] = import_objects(&pair.web);
+    let elsewhere = json!({ "spec": { "addresses": ["192.0.2.66"] } });
+    refused(dns.patch(entry, &elsewhere).await.map(drop))?;
+    refused(dns.delete(entry).await)?;
+    let evil = json!({ "spec": { "trustDomain": "evil.example" } });
+    refused(dns.patch(BETA, &evil).await.map(drop))
 }
 
 const BETA: Key<'_> = Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", "beta");

@@ -2,15 +2,24 @@
 
 use crate::events::Events;
 use crate::fixture::{Pair, exported, import_objects, peer};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use fedgate_e2e::dns;
 use fedgate_e2e::kubernetes::objects::SOON;
-use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE};
+use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE, SHOP};
 use fedgate_e2e::manifest::Service;
+use fedgate_e2e::name_server::NameServer;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use serde_json::Value;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
+
+/// The range of the imports' addresses.
+const RANGE: &str = "240.96.0.0/24";
+
+/// DNS's code for a server that cannot answer now.
+const SERVER_FAILURE: u8 = 2;
 
 /// How long it may take to replace a lost leader.
 const TAKEOVER: Duration = Duration::from_secs(15);
@@ -25,6 +34,14 @@ impl Pair {
             self.alpha().objects().wait_present(object).await?;
         }
         Ok(())
+    }
+
+    /// The address of an import in alpha.
+    async fn address(&self, name: &str) -> Result<Ipv4Addr> {
+        let host = exported(name).host(&self.beta().trust_domain());
+        let entry = self.alpha().objects().wait_present(import_objects(&host)[0]).await?;
+        let address = entry["spec"]["addresses"][0].as_str().context("it has no address")?;
+        Ok(address.parse()?)
     }
 
     async fn uid(&self, key: Key<'_>) -> Result<Value> {
@@ -43,20 +60,66 @@ impl Pair {
 #[test]
 fn the_controller_survives_a_killed_api_server_and_a_compacted_etcd() {
     scenario("api-server", async |run: &RunFolder| {
-        let mut pair = Pair::start(run).await?;
+        let mut pair = Pair::start_with(run, &[("FEDGATE_IMPORT_ADDRESSES", RANGE)]).await?;
         let entry = pair.web.clone();
         let uid = pair.uid(import_objects(&entry)[0]).await?;
         let audit = pair.alpha().plane().audit();
+        let (local, kubeconfig) =
+            (Ipv4Addr::LOCALHOST.into(), NameServer::install(pair.alpha()).await?);
+        let mut names = NameServer::start(run, "dns", local, kubeconfig.clone()).await?;
+        names.wait_readiness(200).await?;
+        let address = dns::resolve(names.address(), &entry).await?;
         pair.alpha_mut().plane_mut().kill_api_server()?;
         // The controller keeps running.
         let leader = &pair.alpha_mut().replicas()[0];
         leader.get("/healthz").await?;
+        // Names are still answered, by a Pod that knows them. One that starts now says that it
+        // knows none.
+        let mut late = NameServer::start(run, "late-dns", local, kubeconfig).await?;
+        let missing = late.wait_readiness(503).await?;
+        ensure!(missing.contains("the imports' ServiceEntries"), "{missing}");
+        ensure!(dns::ask(late.address(), &entry).await?.code == SERVER_FAILURE);
+        ensure!(dns::resolve(names.address(), &entry).await? == address);
+        ensure!(names.readiness().await?.0 == 200, "{:?}", names.readiness().await?);
         pair.alpha().plane().compact().await?;
         pair.alpha_mut().plane_mut().start_api_server().await?;
         pair.import_another("after-restart").await?;
+        late.wait_readiness(200).await?;
+        let new = exported("after-restart").host(&pair.beta().trust_domain());
+        for server in [&names, &late] {
+            ensure!(dns::resolve(server.address(), &entry).await? == address);
+            let resolved = async || dns::resolve(server.address(), &new).await.map(Some);
+            wait::until("the new import to have a name", SOON, resolved).await?;
+        }
         ensure!(pair.uid(import_objects(&entry)[0]).await? == uid, "the import is the same object");
-        pair.nothing_was_deleted(&audit)
+        pair.nothing_was_deleted(&audit)?;
+        addresses_outlive_imports_and_leaders(&mut pair).await
     });
+}
+
+/// Two hosts whose names lead to the same address, so the second has the next one. It would get the
+/// first if a new leader did not know the addresses of removed imports.
+async fn addresses_outlive_imports_and_leaders(pair: &mut Pair) -> Result<()> {
+    let mut before = Vec::new();
+    for name in ["cart", "till"] {
+        pair.import_another(name).await?;
+        before.push(pair.address(name).await?);
+    }
+    ensure!(u32::from(before[1]) == u32::from(before[0]) + 1, "{before:?}");
+    for name in ["cart", "till"] {
+        pair.beta().objects().delete(Key::namespaced("v1", "Service", SHOP, name)).await?;
+        let host = exported(name).host(&pair.beta().trust_domain());
+        pair.alpha().objects().wait_absent(import_objects(&host)[0]).await?;
+    }
+    let leader = pair.alpha().leader().await?;
+    pair.alpha_mut().stop_replica(&leader).await?;
+    pair.alpha_mut().start_replica().await?;
+    for (name, before) in [("till", before[1]), ("cart", before[0])] {
+        pair.import_another(name).await?;
+        let after = pair.address(name).await?;
+        ensure!(after == before, "{name} had {before} and has {after}");
+    }
+    Ok(())
 }
 
 #[test]
