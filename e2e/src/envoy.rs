@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod connect_proxy;
 pub mod ingress;
 pub mod stock;
+pub mod tcp_balancer;
 
 use crate::process::Process;
 use crate::programs;

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use fedgate_e2e::authority::{Authority, Leaf};
 use fedgate_e2e::cluster::{Cluster, SOON};
 use fedgate_e2e::envoy::ingress::MetadataIngress;
+use fedgate_e2e::envoy::tcp_balancer::TcpBalancer;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
@@ -73,42 +74,61 @@ fn an_ingress_gets_the_client_certificate_that_it_demands() {
     });
 }
 
-/// The ingress gives up sooner than the endpoint answers a request that waits.
+/// What gives up sooner than the endpoint answers a request that waits: an ingress that answers 504
+/// in front of beta, and a balancer that closes silent connections in front of alpha.
 #[test]
-fn changes_come_at_once_through_an_ingress_that_does_not_wait_long() {
+fn changes_come_at_once_through_an_ingress_and_a_balancer_that_do_not_wait_long() {
     scenario("impatient-ingress", async |run: &RunFolder| {
         let mut federation = Federation::new(run, ["alpha", "beta"])?;
         let [alpha, beta] = &mut federation.clusters;
         let clients = Authority::root("clients of beta")?;
         let ingress = MetadataIngress::start(run, beta, &clients, "6s").await?;
+        let limit = Duration::from_secs(6);
+        let balancer = TcpBalancer::start(run, alpha.metadata_address(), limit).await?;
         show(&alpha.folder().join(FOLDER), &clients)?;
-        let settings = alpha.settings();
-        (settings.client_tls, settings.poll) = (Some(FOLDER.to_owned()), "1h".to_owned());
-        alpha.write_settings()?;
-        // Beta asks often, so that it knows alpha when alpha asks.
+        alpha.settings().client_tls = Some(FOLDER.to_owned());
+        for cluster in [&mut *alpha, &mut *beta] {
+            cluster.settings().poll = "1h".to_owned();
+            cluster.write_settings()?;
+        }
         alpha.put_peer(beta, &ingress.url())?;
-        federation.clusters[1].start_controller().await?;
-        federation.clusters[0].start_controller().await?;
-        let [alpha, beta] = &federation.clusters;
+        beta.put_peer(alpha, &balancer.url())?;
+        federation.start_controllers().await?;
+        let clusters = &federation.clusters;
+        let [alpha, beta] = clusters;
         alpha.wait_condition("beta", PRIVATE, ["True", "Succeeded"]).await?;
+        beta.wait_condition("alpha", PRIVATE, ["True", "Succeeded"]).await?;
+        let paired = clusters.each_ref().map(|cluster| log(run, cluster).map(|log| log.len()));
         let answered = |status| {
-            Ok::<_, anyhow::Error>(
-                ingress.requests()?.iter().filter(|request| request.status == status).count(),
-            )
+            let requests = ingress.requests()?;
+            anyhow::Ok(requests.iter().filter(|request| request.status == status).count())
         };
         let long = Duration::from_secs(30);
-        let gives_up = async || Ok(answered(504)? > 0);
-        wait::until_true("the ingress to give up", long, gives_up).await?;
-        let before = answered(304)?;
-        // The next request waits for less, and is answered by beta.
+        let give_up = async || Ok(answered(504)? > 0 && balancer.ended()?.1 > 0);
+        wait::until_true("the ingress and the balancer to give up", long, give_up).await?;
+        let (before, (ended, _)) = (answered(304)?, balancer.ended()?);
+        // The next requests wait for less, and are answered in time.
         let waits = async || Ok(answered(304)? > before + 1);
         wait::until_true("beta to answer in time", long, waits).await?;
         ensure!(answered(504)? == 1, "{:?}", ingress.requests()?);
-        let service = Service::new("web", "http", 80, beta.gateway_address()).exported();
-        beta.put_service(&service)?;
-        wait_service(alpha, &service.import(beta.trust_domain())).await?;
-        let log = std::fs::read_to_string(run.log("alpha-controller"))?;
-        ensure!(!log.contains("found 504"), "the ingress's patience is a failure of beta: {log}");
+        ensure!(balancer.ended()? == (ended, 1), "{ended}, {:?}", balancer.ended()?);
+        for (owner, other) in [(beta, alpha), (alpha, beta)] {
+            let service = Service::new("web", "http", 80, owner.gateway_address()).exported();
+            owner.put_service(&service)?;
+            wait_service(other, &service.import(owner.trust_domain())).await?;
+        }
+        // Nobody is blamed for it, and it costs a round of requests.
+        for (cluster, paired) in clusters.iter().zip(paired) {
+            let log = log(run, cluster)?.split_off(paired?);
+            ensure!(!log.contains("504") && !log.contains("FetchFailed"), "{log}");
+            ensure!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
+        }
+        let requests = ingress.requests()?.len();
+        ensure!(requests < 40 && balancer.ended()?.0 < 20, "{requests} {:?}", balancer.ended()?);
         Ok(())
     });
+}
+
+fn log(run: &RunFolder, cluster: &Cluster) -> Result<String> {
+    Ok(std::fs::read_to_string(run.log(&format!("{}-controller", cluster.name())))?)
 }
