@@ -36,6 +36,8 @@ pub struct Cluster {
     open_files: Option<u32>,
     /// The controller's program, if it is not this checkout's.
     program: Option<PathBuf>,
+    /// The Envoys' program, if it is not the usual one.
+    envoy_program: Option<PathBuf>,
     /// Additional environment variables of Envoys started from now on.
     variables: BTreeMap<String, String>,
 }
@@ -61,6 +63,7 @@ impl Cluster {
             egress: None,
             open_files: None,
             program: None,
+            envoy_program: None,
             variables: BTreeMap::new(),
         };
         cluster.write_identities()?;
@@ -116,6 +119,11 @@ impl Cluster {
     /// Sets the program of controllers started from now on.
     pub fn set_program(&mut self, program: &Path) {
         self.program = Some(program.to_owned());
+    }
+
+    /// Sets the program of Envoys started from now on; `None`: the usual one.
+    pub fn set_envoy_program(&mut self, program: Option<&Path>) {
+        self.envoy_program = program.map(Path::to_owned);
     }
 
     /// Adds an environment variable to each Envoy started from now on.
@@ -282,7 +290,12 @@ impl Cluster {
         let log = self.logs.join(format!("{}-{role}.log", self.name));
         let name = format!("{}'s {role}", self.name);
         let bootstrap = self.bootstrap(role);
-        Envoy::start_with(&name, &bootstrap, self.open_files, &self.variables, &log).await
+        let envoy = match &self.envoy_program {
+            Some(program) => program,
+            None => programs::envoy()?,
+        };
+        let (open_files, variables) = (self.open_files, &self.variables);
+        Envoy::start_program(envoy, &name, &bootstrap, open_files, variables, &log).await
     }
 
     fn bootstrap(&self, role: &str) -> PathBuf {

@@ -33,14 +33,17 @@ impl Envoy {
     /// # Errors
     /// When it cannot be started or does not become ready; the message has the end of its log.
     pub async fn start(name: &str, bootstrap: &Path, log: &Path) -> Result<Self> {
-        Self::start_with(name, bootstrap, None, &BTreeMap::new(), log).await
+        let (envoy, none) = (programs::envoy()?, BTreeMap::new());
+        Self::start_program(envoy, name, bootstrap, None, &none, log).await
     }
 
-    /// Like [`Envoy::start`], with a limit on open files and with additional environment variables.
+    /// Like [`Envoy::start`], by a program that runs Envoy, with a limit on open files and with
+    /// additional environment variables.
     ///
     /// # Errors
     /// Same as [`Envoy::start`].
-    pub async fn start_with(
+    pub async fn start_program(
+        envoy: &Path,
         name: &str,
         bootstrap: &Path,
         open_files: Option<u32>,
@@ -50,7 +53,6 @@ impl Envoy {
         let admin_file = log.with_extension("admin");
         let _ = std::fs::remove_file(&admin_file);
         let arguments = arguments(bootstrap, &admin_file);
-        let envoy = programs::envoy()?;
         let mut process =
             Process::start_limited(name, envoy, &arguments, open_files, variables, log)?;
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;

@@ -9,11 +9,11 @@ use crate::api::watch::Watched;
 use crate::probes::{self, Health};
 use crate::settings::{ImportsNamespace, ProbesListen};
 use crate::sources::{Wakes, missing, selection, source};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use fedgate_core::{Hostname, TrustDomain};
 use fedgate_exchange::names::{self, Metrics, Names};
-use fedgate_process::listen::{listen, stop_all, stop_signal};
+use fedgate_process::listen::{cannot, listen, stop_all, stop_signal};
 use fedgate_process::signals::Signals;
 use fedgate_process::tasks::Tasks;
 use kube::Client;
@@ -76,7 +76,7 @@ pub async fn run(settings: DnsSettings) -> Result<()> {
     let tcp = listen("--dns-listen", settings.listen).await?;
     let udp = UdpSocket::bind(tcp.local_addr()?)
         .await
-        .with_context(|| format!("cannot listen on --dns-listen {} (UDP)", settings.listen))?;
+        .map_err(|error| cannot("--dns-listen (UDP)", settings.listen, &error))?;
     tasks.spawn("DNS over UDP", names::serve_udp(udp, served.clone(), metrics.clone()));
     tasks.spawn("DNS over TCP", names::serve_tcp(tcp, served, metrics.clone()));
 

@@ -16,6 +16,7 @@ mod health;
 mod idle;
 mod injection;
 mod load;
+mod low_ports;
 mod monitoring;
 mod names;
 mod networks;

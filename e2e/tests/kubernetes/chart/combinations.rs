@@ -44,6 +44,7 @@ const EXPECTED: &[Expected] = &[
             "FEDGATE_FILTER_MODULE",
             "copy-filter",
             "layered_runtime",
+            "ip_unprivileged_port_start",
         ],
     ),
     (
@@ -56,6 +57,7 @@ const EXPECTED: &[Expected] = &[
             "WasmPlugin",
             "@sha256:",
             "name: registry",
+            "name: net.ipv4.ip_unprivileged_port_start",
         ],
         &["FEDGATE_METADATA_TLS", "name: fedgate-filter", "type: LoadBalancer"],
     ),

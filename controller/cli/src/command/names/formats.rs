@@ -29,6 +29,9 @@ fn row(name: &Name, setting: &str) -> Vec<Cell> {
     let silent = list(&mut name.silent.iter().map(ToString::to_string));
     let problem = match (name.addresses.is_empty(), name.silent.is_empty()) {
         (true, _) => format!("no address: set {setting}"),
+        (false, false) if name.needs_capability => format!(
+            "nothing listens at port {silent}: give the egress Envoy CAP_NET_BIND_SERVICE, or see its log"
+        ),
         (false, false) => format!("nothing listens at port {silent}: see the egress Envoy's log"),
         (false, true) => return vec![name.host.as_str().into(), addresses.into(), ports.into()],
     };
@@ -83,6 +86,7 @@ mod tests {
             ports: BTreeSet::from([80, 443]),
             addresses: address.map(|address| address.parse().unwrap()).into_iter().collect(),
             silent: silent.iter().copied().collect(),
+            needs_capability: false,
         }
     }
 
@@ -114,7 +118,14 @@ mod tests {
         assert!(view(vec![name(host, Some("127.96.0.1"), &[])]).is_well());
         let silent = view(vec![name(host, Some("127.96.0.1"), &[80])]);
         assert!(!silent.is_well());
-        assert!(text(&silent, Terminal::PIPE).contains("nothing listens at port 80"));
+        let shown = text(&silent, Terminal::PIPE);
+        assert!(shown.contains("nothing listens at port 80") && !shown.contains("CAP_"), "{shown}");
+        let low = Name { needs_capability: true, ..name(host, Some("127.96.0.1"), &[80]) };
+        let shown = text(&view(vec![low]), Terminal::PIPE);
+        assert!(
+            shown.contains("at port 80: give the egress Envoy CAP_NET_BIND_SERVICE"),
+            "{shown}"
+        );
     }
 
     #[test]

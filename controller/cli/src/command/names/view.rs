@@ -3,6 +3,7 @@
 use fedgate_engine::status::{ImportStatus, Status};
 use fedgate_federation::federate::ConditionStatus;
 use fedgate_kubernetes::inspect::names::{NameService, Server};
+use fedgate_process::listen::is_privileged;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +35,9 @@ pub(super) struct Name {
     pub(super) addresses: Vec<IpAddr>,
     /// The ports at which the egress does not listen, in files mode.
     pub(super) silent: BTreeSet<u16>,
+    /// Whether only a program with a capability may listen at one of them.
+    #[serde(skip)]
+    pub(super) needs_capability: bool,
 }
 
 impl View {
@@ -91,10 +95,12 @@ fn names(
             ports: BTreeSet::new(),
             addresses: addresses(import),
             silent: BTreeSet::new(),
+            needs_capability: false,
         });
         name.ports.insert(import.service.port.get());
         if silent(import) {
             name.silent.insert(import.service.port.get());
+            name.needs_capability |= is_privileged(import.service.port.get());
         }
     }
     names.into_values().collect()
