@@ -7,6 +7,7 @@
 //! | [`confirmations`] | when peers' documents were last confirmed |
 //! | [`in_force`] | what is in force, for all readers |
 //! | [`explain`], [`status`] | why a call passes or not, and the state of the federation |
+//! | [`history`] | what happened when, kept over a restart |
 //! | [`federated`] | names that several clusters serve, and who takes their calls |
 //! | [`readiness`] | whether a peer is ready, in words |
 //! | [`turn`] | whose turn it is when a peer is not ready |
@@ -21,6 +22,7 @@ pub mod compiler;
 pub mod confirmations;
 pub mod explain;
 pub mod federated;
+pub mod history;
 pub mod in_force;
 pub mod metrics;
 pub mod readiness;

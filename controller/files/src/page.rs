@@ -4,8 +4,8 @@
 use crate::state::StateError;
 use arc_swap::ArcSwapOption;
 use fedgate_disk::{Readers, replace};
+use fedgate_engine::history::{Change, ChangeKind, History};
 use fedgate_engine::in_force::InForce;
-use fedgate_page::history::{Change, ChangeKind, History};
 use fedgate_page::traffic::{Refusal, Traffic, refusals};
 use fedgate_page::{Around, Feed};
 use jiff::Timestamp;

@@ -18,7 +18,7 @@
 //! | [`settings`] | flags and environment |
 //! | `sources` | the objects that are read |
 //! | `replica` | what a replica knows, compiled |
-//! | `leader` | the election, and when peers were last confirmed |
+//! | `leader` | the election, when peers were last confirmed, and what happened when |
 //! | `sinks`, `status` | the objects that are written |
 //! | `loaded`, `module` | which table each gateway Pod has, and the filter's module |
 //! | `presented` | which certificate each gateway Pod shows |

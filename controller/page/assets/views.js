@@ -92,7 +92,8 @@ function searchable(label, path, chips, heads, draw, fixed) {
   const query = { search: "", state: "", ...fixed };
   const rows = list(label, (offset, limit) => ask(path, { ...query, offset, limit }), draw);
   const number = make("span.quiet", { role: "status" });
-  rows.onanswer(({ found, all }) => { number.textContent = found === all ? `${all.toLocaleString("en")}` : `${found.toLocaleString("en")} of ${all.toLocaleString("en")}`; });
+  const note = make("p.note", { hidden: true });
+  rows.onanswer(({ found, all, trouble }) => { note.hidden = !trouble; note.textContent = trouble ?? ""; number.textContent = found === all ? `${all.toLocaleString("en")}` : `${found.toLocaleString("en")} of ${all.toLocaleString("en")}`; });
   const input = make("input", { type: "search", placeholder: "Search", "aria-label": `Search: ${label}`, maxlength: 300, value: query.search, oninput: () => { query.search = input.value; rows.refresh(true); } });
   const buttons = chips.map(([state, text]) => {
     const button = make("button.chip", { type: "button", "aria-pressed": String(state === query.state) }, text);
@@ -104,7 +105,7 @@ function searchable(label, path, chips, heads, draw, fixed) {
     return button;
   });
   const head = heads && make(".head", { "aria-hidden": "true" }, heads.map(([size, text]) => make(`span.${size}`, {}, text)));
-  const element = make("div", {}, make(".tools", {}, input, buttons, number), head, rows.element);
+  const element = make("div", {}, make(".tools", {}, input, buttons, number), note, head, rows.element);
   element.keep = true;
   return { element, query, refresh: rows.refresh };
 }
@@ -165,7 +166,7 @@ function importsView(query) {
 const importRows = (query) => searchable("Imports", "imports", [["", "All"], ["unreachable", "Without a port"]], [["three", "service"], ["one", "peer"], ["short.wide", "protocol"], ["two.wide", "where"], ["short.wide", "confirmed"]], (row) =>
     make("a.row", { href: `#/explain?${new URLSearchParams({ to: row.service })}` }, make("span.three", {}, foreign(row.service)), foreign(row.peer), make("span.short.wide", {}, row.protocol), make(`span.two.wide.${row.reachable ? "plain" : "bad"}`, {}, row.location), make("span.short.wide", {}, when(row.confirmed))), query);
 
-const changesView = (query) => simple("Changes", "What happened when, the newest first. In files mode it is kept over a restart. On Kubernetes, changes of exports and grants are noticed while this page is open.",
+const changesView = (query) => simple("Changes", "What happened when, the newest first. The controller keeps it over a restart.",
   searchable("Changes", "changes", [["", "All"], ["peer", "Peers"], ["roots", "Roots"], ["key", "Keys"], ["export", "Exports"], ["grant", "Grants"], ["import", "Imports"], ["condition", "Conditions"], ["leader", "Controller"]], null, (row) =>
     make(".row", {}, make("span.short", {}, when(row.at)), make("span.short.wide", {}, badge("plain", row.kind)), make("span.one", {}, foreign(row.about)), make("span.three", {}, foreign(row.text))), query));
 

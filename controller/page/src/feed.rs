@@ -1,8 +1,8 @@
 //! What the page shows, for all readers: swapped whole, never changed in place.
 
-use crate::history::Change;
 use crate::traffic::{Refusal, Traffic};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use fedgate_engine::history::Change;
 use fedgate_engine::in_force::InForce;
 use fedgate_engine::status::Status;
 use fedgate_federation::federate::Condition;
@@ -29,6 +29,8 @@ pub struct Around {
     pub refusals: Result<Vec<Refusal>, String>,
     /// What happened, newest first.
     pub changes: Arc<[Change]>,
+    /// Why `changes` lacks some, and what to do.
+    pub unknown_changes: Option<String>,
     /// Why the page shows an older state: the cluster cannot be read.
     pub trouble: Option<String>,
 }
@@ -42,6 +44,7 @@ impl Around {
             traffic: Err("not asked yet".to_owned()),
             refusals: Err("not asked yet".to_owned()),
             changes: Arc::default(),
+            unknown_changes: None,
             trouble: None,
         }
     }

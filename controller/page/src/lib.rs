@@ -15,7 +15,8 @@
 mod assets;
 mod feed;
 mod guard;
-pub mod history;
+#[cfg(test)]
+mod history_tests;
 #[cfg(test)]
 mod sample;
 mod server;

@@ -163,6 +163,14 @@ fn missing_permissions_and_wrong_names_are_reported() {
         for (arguments, expected) in [
             (&["status", "--kubeconfig", kubeconfig][..], "you need a role that lets you list"),
             (
+                &["changes", "--kubeconfig", kubeconfig],
+                "you need a role that lets you list configmaps in the namespace fedgate-system",
+            ),
+            (
+                &["ui", "--no-browser", "--kubeconfig", kubeconfig],
+                "you need a role that lets you list configmaps in the namespace fedgate-system",
+            ),
+            (
                 &["status", "--namespace", "default"],
                 "no controller has run in the namespace default",
             ),

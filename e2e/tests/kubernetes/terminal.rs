@@ -1,6 +1,6 @@
 //! What an operator sees in a terminal of a cluster: counters, waiting, the far side, the bundle.
 
-use crate::fixture::Pair;
+use crate::fixture::{Pair, config_map};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::gateway::GatewayStub;
 use fedgate_e2e::kubernetes::objects::SOON;
@@ -116,6 +116,7 @@ fn a_support_bundle_of_a_cluster_has_no_secret() {
                     "args": [secret], "env": [{ "name": "PASSWORD", "value": secret }] }] } } } });
         alpha.objects().apply_one(&deployment).await?;
         let _gateway = GatewayStub::start(alpha).await?;
+        alpha.objects().wait_present(config_map("fedgate-changes")).await?;
 
         let out = run.path().join("bundle.tar.gz").display().to_string();
         let audit = alpha.plane().audit();
@@ -130,6 +131,7 @@ fn a_support_bundle_of_a_cluster_has_no_secret() {
             "\"PASSWORD\"",
             "\"gitVersion\"",
             "\"permissions\"",
+            "\"text\": \"leads\"",
         ] {
             ensure!(text.contains(expected), "{expected}: {text}");
         }

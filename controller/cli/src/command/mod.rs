@@ -12,6 +12,7 @@ macro_rules! eprintln {
 }
 
 mod ask;
+mod changes;
 mod check;
 mod completions;
 mod controller;
@@ -87,6 +88,11 @@ enum Command {
         after_help = "Examples:\n  fedgate check --context alpha\n  fedgate check --from-peer --context alpha\n  fedgate check --from-peer beta --dir /etc/fedgate\n\nExits with 1 when a line fails. Warnings are worth a look, and leave it at 0."
     )]
     Check(check::CheckCommand),
+    /// Show what changed when: roots, keys, peers, exports, grants, conditions
+    #[command(
+        after_help = "Examples:\n  fedgate changes --context alpha\n  fedgate changes beta roots --context alpha\n  fedgate changes --dir /etc/fedgate --limit 500 --output json\n\nThe controller keeps the latest 500. Exits with 1 when they cannot be read."
+    )]
+    Changes(changes::ChangesCommand),
     /// Explain step by step why a call passes or not
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(explain::Explain),
@@ -249,6 +255,7 @@ impl Cli {
             Command::Validate(command) => command.run(terminal),
             Command::Status(command) => command.run(terminal),
             Command::Check(command) => command.run(terminal),
+            Command::Changes(command) => command.run(terminal),
             Command::Explain(command) => command.run(terminal),
             Command::Table(command) => command.run(terminal),
             Command::Names(command) => command.run(terminal),

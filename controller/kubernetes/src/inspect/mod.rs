@@ -3,6 +3,7 @@
 
 pub mod approve;
 pub mod beside;
+pub mod changes;
 pub mod check;
 pub mod names;
 pub mod snapshot;

@@ -65,6 +65,16 @@ impl Compiled {
         report.filter(accepted).is_some_and(|report| !self.asked.contains(&report.peer.name))
     }
 
+    /// The peers about which there is nothing new, as [`Self::is_pending`].
+    pub(crate) fn pending(&self) -> BTreeSet<&PeerName> {
+        let peers = self.in_force.federation.peers.iter();
+        let accepted = peers.filter(|report| report.standing == Standing::Accepted);
+        accepted
+            .map(|report| &report.peer.name)
+            .filter(|name| !self.asked.contains(*name))
+            .collect()
+    }
+
     /// Returns true if there is a peer that was never asked and of which nothing is stored. Until
     /// it answers, its roots are unknown, and the gateway keeps those that it has.
     pub(crate) fn awaits_first_answer(&self) -> bool {

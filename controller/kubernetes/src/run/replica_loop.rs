@@ -2,6 +2,7 @@
 
 use super::{LEARNED, importer_settings};
 use crate::identity::ClusterIdentity;
+use crate::leader::changes::Keeper;
 use crate::leader::election::{Election, Leadership};
 use crate::loaded::{Asking, Loaded};
 use crate::metrics::Metrics as OwnMetrics;
@@ -106,10 +107,20 @@ impl ReplicaLoop {
         };
         tasks.spawn("the question for the gateway's tables", asking.run());
         let (sender, presented) = watch::channel(None);
-        let asker = presented::Asker::new(&settings, &sources, as_leader);
+        let asker = presented::Asker::new(&settings, &sources, as_leader.clone());
         tasks.spawn("the question for the gateway's certificates", presented::ask(asker, sender));
         let certificates = Certificates { endpoint, presented };
         let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
+        let (kept, changes) = watch::channel(None);
+        let keeper = Keeper {
+            client: client.clone(),
+            settings: Arc::clone(&settings),
+            as_leader,
+            leadership: leadership.clone(),
+            kept,
+            wake: Arc::clone(&wakes.outputs),
+        };
+        tasks.spawn("the history of changes", keeper.run());
         let writer = Writer {
             settings: Arc::clone(&settings),
             outputs: Arc::clone(&outputs),
@@ -123,6 +134,7 @@ impl ReplicaLoop {
             changed: Arc::clone(&wakes.outputs),
             compile: Arc::clone(&wakes.inputs),
             published: published.clone(),
+            changes,
             events,
             metrics: own_metrics.clone(),
             client,

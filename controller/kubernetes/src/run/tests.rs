@@ -1,6 +1,7 @@
 //! Tests whole replicas on the fake API server: election, watches, compilations, writes. This file
 //! has the cluster and the replicas; the modules have the tests, by subject.
 
+mod changes;
 mod ending;
 mod leading;
 mod presented;

@@ -5,11 +5,13 @@ use super::reserved::{self, HostAddress, RESERVED_KEY};
 use crate::api::kind::Kind;
 use crate::settings::Namespaces;
 use crate::sources::memory::{
-    CLUSTER, CLUSTER_KEY, ClusterRecord, KNOWLEDGE_KEY, LABEL, PEER, PUBLISHED_KEY, STATE,
+    CHANGES, CHANGES_KEY, CLUSTER, CLUSTER_KEY, ClusterRecord, KNOWLEDGE_KEY, LABEL, PEER,
+    PUBLISHED_KEY, STATE, pack_changes,
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fedgate_core::PeerName;
+use fedgate_engine::history::History;
 use fedgate_envoy::resource::hash;
 use fedgate_federation::federate::Published;
 use serde_json::json;
@@ -48,6 +50,15 @@ pub(crate) fn peer(
         peer: Some(peer.as_str()),
     };
     Desired::labelled(head, json!({ "binaryData": data }), &[(LABEL, PEER)])
+}
+
+/// The ConfigMap with what happened. It has no label of the replicas' memory, because only people
+/// and the next leader read it.
+pub(crate) fn changes(namespaces: &Namespaces, history: &History) -> Desired {
+    let owner = namespaces.own();
+    let head = Head { kind: Kind::ConfigMap, namespace: owner, name: CHANGES, owner, peer: None };
+    let packed = BASE64_STANDARD.encode(pack_changes(history));
+    Desired::new(head, json!({ "binaryData": { CHANGES_KEY: packed } }))
 }
 
 /// Both an object's name and a peer's name may have up to 253 characters, so a long name is hashed.

@@ -37,7 +37,7 @@ use crate::settings::ControllerSettings;
 use crate::sinks::gateway::table_object;
 use crate::sources::federated::FederatedObject;
 use crate::sources::federation::FederationObject;
-use crate::sources::memory::ClusterRecord;
+use crate::sources::memory::{CHANGES, ClusterRecord};
 use crate::sources::pod::GatewayPod;
 use fedgate_engine::in_force::InForce;
 use fedgate_envoy::FilterKind;
@@ -85,6 +85,8 @@ pub(crate) struct Writer {
     pub compile: Arc<Notify>,
     /// What the exporter serves.
     pub published: watch::Sender<Arc<exporter::Published>>,
+    /// The ConfigMap with what happened, once it is known.
+    pub changes: watch::Receiver<Option<Arc<Desired>>>,
     /// The queue of Events.
     pub events: Events,
     /// The metrics.
@@ -241,6 +243,7 @@ impl Writer {
             return false;
         }
         self.serve(compiled, &state, remembered);
+        let unkept = self.write_changes(remembered, pass).await;
         let of_gateway =
             OfGateway { too_large: too_large.as_ref(), loaded: self.loaded.condition() };
         pass.findings.extend(
@@ -253,6 +256,7 @@ impl Writer {
         self.write_federated_statuses(compiled, remembered, pass).await;
         pass.findings.extend(unprepared);
         pass.findings.extend(unreachable);
+        pass.findings.extend(unkept);
         self.delete(compiled, pass, |_| true).await;
         true
     }
@@ -332,6 +336,17 @@ impl Writer {
         let federation = &compiled.in_force.federation;
         remembered.addresses.assign(&self.settings, federation, stored);
         remembered.addresses.of_removed()
+    }
+
+    /// Stores what happened. Nothing depends on it, so a failed write does not stop the pass; the
+    /// caller reports the returned findings at the end.
+    async fn write_changes(&self, remembered: &mut Remembered, pass: &mut Pass) -> Vec<Finding> {
+        pass.wanted.add_name(Kind::ConfigMap, self.settings.namespaces.own(), CHANGES);
+        let changes = self.changes.borrow().clone();
+        let Some(changes) = changes else { return Vec::new() };
+        let others = std::mem::take(&mut pass.findings);
+        self.write_one(&changes, remembered, pass).await;
+        std::mem::replace(&mut pass.findings, others)
     }
 
     /// Serves what was compiled, unless it is served already.

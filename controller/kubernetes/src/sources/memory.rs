@@ -11,6 +11,7 @@
 use crate::api::watch::Key;
 use crate::settings::{ControllerSettings, Namespaces, Selector};
 use fedgate_core::PeerName;
+use fedgate_engine::history::{History, MOST_CHANGES};
 use fedgate_federation::bundle::{roots_from_pem, roots_to_pem};
 use fedgate_federation::credentials::Credentials;
 use fedgate_federation::document::{
@@ -41,12 +42,17 @@ pub(crate) const PEER: &str = "peer";
 /// The name of the ConfigMap about this cluster.
 pub(crate) const STATE: &str = "fedgate-state";
 
+/// The name of the ConfigMap with what happened.
+pub(crate) const CHANGES: &str = "fedgate-changes";
+
 /// Keys in the ConfigMaps.
 pub(crate) const PUBLISHED_KEY: &str = "published.json";
 /// This cluster, for the command line.
 pub(crate) const CLUSTER_KEY: &str = "cluster.json";
 /// What is known of a peer.
 pub(crate) const KNOWLEDGE_KEY: &str = "knowledge.json.gz";
+/// What happened.
+pub(crate) const CHANGES_KEY: &str = "changes.json.gz";
 /// The annotation with the peer's name, which may be longer than a label's value.
 pub(crate) const PEER_ANNOTATION: &str = "fedgate.dev/peer";
 
@@ -246,6 +252,39 @@ pub(crate) fn unpacked<T: DeserializeOwned>(packed: &[u8], limit: u64) -> Option
     serde_json::from_slice(&json).ok()
 }
 
+/// The maximum size of a packed history in bytes. In base64 it is a third larger.
+const PACKED_CHANGES: usize = 384 << 10;
+
+/// Packs a history. One that is too large loses first what was in force, then its oldest changes.
+pub(crate) fn pack_changes(history: &History) -> Vec<u8> {
+    let mut packed = packed(history);
+    let mut most = MOST_CHANGES;
+    while packed.len() > PACKED_CHANGES && most > 0 {
+        packed = self::packed(&history.shortened(most));
+        most /= 2;
+    }
+    packed
+}
+
+/// Why a stored history cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChangesError(pub(crate) String);
+
+/// What happened, as the leader stored it.
+pub(crate) fn read_changes(object: &DynamicObject) -> Result<History, ChangesError> {
+    use base64::Engine;
+    let wrong = |what: &str| ChangesError(format!("binaryData.{CHANGES_KEY}: {what}"));
+    let text = object.data.get("binaryData").and_then(|data| data.get(CHANGES_KEY)?.as_str());
+    let text = text.ok_or_else(|| wrong("it is missing"))?;
+    let packed = base64::prelude::BASE64_STANDARD.decode(text);
+    let packed = packed.map_err(|_| wrong("it is not base64"))?;
+    let mut json = Vec::new();
+    let unpacked = GzDecoder::new(packed.as_slice()).take(UNPACKED).read_to_end(&mut json);
+    unpacked.map_err(|_| wrong("it cannot be unpacked"))?;
+    let history = serde_json::from_slice::<History>(&json);
+    history.map(History::bounded).map_err(|_| wrong("it is not a history"))
+}
+
 /// What is known of each peer.
 pub(crate) fn knowledge(memory: &BTreeMap<Key, Memory>) -> BTreeMap<PeerName, PeerKnowledge> {
     let peer = |memory: &Memory| match memory {
@@ -275,7 +314,9 @@ pub(crate) fn record(memory: &BTreeMap<Key, Memory>) -> Option<&ClusterRecord> {
 mod tests {
     use super::*;
     use base64::Engine;
+    use fedgate_engine::history::{Change, ChangeKind};
     use serde_json::json;
+    use sha2::{Digest, Sha512};
 
     fn nothing_known() -> PeerKnowledge {
         let none = Value::Null;
@@ -308,5 +349,52 @@ mod tests {
         assert_eq!(config_map(&packed[..packed.len() / 2]), Memory::Nothing);
         let without = json!({ "metadata": { "name": "x", "labels": { LABEL: CLUSTER } }, "data": { PUBLISHED_KEY: "{" } });
         assert_eq!(keep(serde_json::from_value(without).unwrap()), Memory::Nothing);
+    }
+
+    fn history(changes: usize) -> History {
+        let mut history = History::default();
+        // Text that cannot be packed well.
+        let text = |number: usize| format!("{:x?}", Sha512::digest(number.to_string()));
+        for number in 0..changes {
+            let at = jiff::Timestamp::UNIX_EPOCH;
+            history.put(vec![Change::new(
+                at,
+                ChangeKind::Peer,
+                &number.to_string(),
+                &text(number),
+            )]);
+        }
+        history
+    }
+
+    fn stored(packed: &[u8]) -> Result<History, ChangesError> {
+        let packed = base64::prelude::BASE64_STANDARD.encode(packed);
+        let object =
+            json!({ "metadata": { "name": CHANGES }, "binaryData": { CHANGES_KEY: packed } });
+        read_changes(&serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn a_history_survives_packing_and_stays_far_below_the_limit_of_an_object() {
+        let history = history(MOST_CHANGES);
+        let packed = pack_changes(&history);
+        assert!(packed.len() <= PACKED_CHANGES, "{}", packed.len());
+        assert_eq!(stored(&packed).unwrap().changes(), history.changes());
+    }
+
+    #[test]
+    fn a_damaged_history_says_what_is_wrong() {
+        let packed = pack_changes(&history(3));
+        for (bytes, says) in [
+            (&b"no gzip"[..], "it cannot be unpacked"),
+            (&packed[..packed.len() / 2], "it cannot be unpacked"),
+            (&super::packed(&json!({ "changes": 7 })), "it is not a history"),
+        ] {
+            let ChangesError(why) = stored(bytes).unwrap_err();
+            assert_eq!(why, format!("binaryData.{CHANGES_KEY}: {says}"));
+        }
+        let empty = json!({ "metadata": { "name": CHANGES } });
+        let why = read_changes(&serde_json::from_value(empty).unwrap()).unwrap_err().0;
+        assert!(why.ends_with("it is missing"), "{why}");
     }
 }

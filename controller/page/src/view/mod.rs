@@ -25,7 +25,7 @@ pub(crate) use peers::peers;
 pub(crate) use refusals::refusals;
 
 use crate::feed::Look;
-use crate::history::Change;
+use fedgate_engine::history::Change;
 use serde::{Deserialize, Serialize};
 
 /// The most rows of one answer.
@@ -88,14 +88,22 @@ fn cut<T, R>(all: usize, found: &[T], query: &Query, row: impl Fn(&T) -> R) -> R
 }
 
 /// What happened, newest first.
-pub(crate) fn changes(look: &Look, query: &Query) -> Rows<Change> {
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Changes {
+    #[serde(flatten)]
+    rows: Rows<Change>,
+    /// Why changes may be missing.
+    trouble: Option<String>,
+}
+
+pub(crate) fn changes(look: &Look, query: &Query) -> Changes {
     let words = Words::of(&query.search);
     let all = &look.around.changes;
     let is_found = |change: &&Change| {
-        let text = change.text.to_lowercase();
-        (query.state.is_empty() || change.kind.word() == query.state)
-            && words.are_in(&[&change.about.to_lowercase(), &text, change.kind.word()])
+        (query.state.is_empty() || change.kind.word() == query.state) && change.has_words(&words.0)
     };
     let found: Vec<_> = all.iter().filter(is_found).collect();
-    cut(all.len(), &found, query, |change| (*change).clone())
+    let rows = cut(all.len(), &found, query, |change| (*change).clone());
+    Changes { rows, trouble: look.around.unknown_changes.clone() }
 }

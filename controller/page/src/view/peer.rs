@@ -4,7 +4,7 @@ use super::overview::FindingRow;
 use super::peers::{PeerRow, roots, row};
 use super::words::is_well;
 use crate::feed::Look;
-use crate::history::Change;
+use fedgate_engine::history::Change;
 use fedgate_engine::status::PeerStatus;
 use fedgate_federation::federate::{Condition, FarSide, PeerReport, Turn};
 use fedgate_federation::knowledge::HeldTrust;

@@ -1,8 +1,8 @@
 use super::*;
-use crate::history::{Change, ChangeKind};
 use crate::sample::{Sample, federation, now, service};
 use crate::traffic::Traffic;
 use fedgate_engine::explain::{Caller, Question};
+use fedgate_engine::history::{Change, ChangeKind};
 use fedgate_federation::object::{FederatedServiceObject, FederatedServiceSpec};
 use serde_json::{Value, json};
 

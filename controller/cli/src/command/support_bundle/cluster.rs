@@ -7,6 +7,7 @@ use crate::command::target::Kubernetes;
 use crate::terminal::progress::Progress;
 use anyhow::Result;
 use fedgate_kubernetes::api::client::describe;
+use fedgate_kubernetes::inspect::changes::kept;
 use fedgate_kubernetes::inspect::{check, snapshot::Snapshot, stats};
 use hyper::Request;
 use jiff::Timestamp;
@@ -43,6 +44,8 @@ pub(super) async fn collect(
         }
         Err(error) => bundle.add_json("status.json", Err(error)),
     }
+    let changes = kept(&client, own).await.map(|history| json!(history.changes()));
+    bundle.add_json("changes.json", changes.map_err(anyhow::Error::msg));
     progress.at("checking the cluster", 0, None);
     let report = check::check(&client, own, "fedgate").await;
     bundle.add_json("check.json", serde_json::to_value(&report).map_err(Into::into));

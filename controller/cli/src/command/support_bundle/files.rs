@@ -10,6 +10,7 @@ use crate::command::table;
 use crate::command::validate::findings;
 use crate::terminal::progress::Progress;
 use anyhow::{Context, Result};
+use fedgate_engine::history::History;
 use fedgate_files::settings::{FILE, Settings};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -58,6 +59,7 @@ pub(super) async fn collect(
     progress.at("asking the controller", 0, None);
     bundle.add_json("status.json", fetch::<Value>(folder, "/status", &[]).await);
     bundle.add_json("table.json", in_force(folder).await);
+    bundle.add_json("changes.json", kept_changes(&folder.dir));
     let metrics = fetch_bytes(folder, "/metrics", &[]).await;
     bundle.add_lines("metrics.txt", metrics.map(|bytes| limited(bytes, LARGEST)));
     progress.at("asking the Envoys", 0, None);
@@ -75,6 +77,13 @@ async fn in_force(folder: &Folder) -> Result<Value> {
     let configuration: Value = fetch(folder, "/table", &[]).await?;
     let (table, _) = fedgate_core::read_configuration(configuration.to_string().as_bytes())?;
     Ok(table::document(&table))
+}
+
+/// What happened, as the controller keeps it. It is read without the controller, which may be down.
+fn kept_changes(dir: &Path) -> Result<Value> {
+    let read = std::fs::read(dir.join("state/changes.json")).context("it cannot be read")?;
+    let history: History = serde_json::from_slice(&read).ok().context("it is not a history")?;
+    Ok(json!(history.bounded().changes()))
 }
 
 /// Which variables are set here. The controller's own environment is not read.

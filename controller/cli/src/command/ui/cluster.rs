@@ -4,15 +4,15 @@
 use super::super::target::Kubernetes;
 use anyhow::{Context, Result};
 use arc_swap::ArcSwapOption;
+use fedgate_engine::history::History;
 use fedgate_engine::in_force::InForce;
 use fedgate_engine::status::Status;
-use fedgate_kubernetes::inspect::beside::{Happened, happened, metrics};
+use fedgate_kubernetes::inspect::beside::metrics;
+use fedgate_kubernetes::inspect::changes::happened;
 use fedgate_kubernetes::inspect::snapshot::Snapshot;
-use fedgate_page::history::{Change, ChangeKind, History, MOST_CHANGES};
 use fedgate_page::traffic::Traffic;
 use fedgate_page::{Around, Feed};
 use jiff::Timestamp;
-use std::cmp::Reverse;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ struct Reader {
     in_force: Arc<ArcSwapOption<InForce>>,
     feed: Feed,
     status: Option<Status>,
-    /// What changes while the page is open.
+    /// Finds out whether something in force has changed. The leader keeps what is shown.
     history: History,
 }
 
@@ -108,15 +108,16 @@ impl Reader {
         });
         around.trouble = None;
         let has_changed = self.history.note(&snapshot.in_force, now);
-        let changes = merged(&self.history, happened);
-        if *around.changes != *changes {
-            around.changes = changes.into();
+        if *around.changes != *happened.changes {
+            around.changes = happened.changes.into();
         }
+        around.unknown_changes = happened.trouble.map(|why| format!("Changes are missing: {why}"));
         if has_changed || self.status.as_ref() != Some(&status) {
             self.in_force.store(Some(Arc::new(snapshot.in_force)));
             self.status = Some(status);
         }
         let is_same = Arc::ptr_eq(&around.changes, &before.changes)
+            && around.unknown_changes == before.unknown_changes
             && (&around.loaded, &around.traffic, &around.trouble)
                 == (&before.loaded, &before.traffic, &before.trouble);
         if !is_same {
@@ -124,27 +125,4 @@ impl Reader {
         }
         Ok(())
     }
-}
-
-/// What happened in the cluster, and what was seen since the page was opened, newest first. Events
-/// report conditions, so those are not told twice.
-fn merged(history: &History, happened: Vec<Happened>) -> Vec<Change> {
-    let seen = history.changes().iter().filter(|change| change.kind != ChangeKind::Condition);
-    let mut all: Vec<_> = happened.into_iter().map(change).chain(seen.cloned()).collect();
-    all.sort_by_key(|change| Reverse(change.at));
-    all.truncate(MOST_CHANGES);
-    all
-}
-
-fn change(happened: Happened) -> Change {
-    let Happened { at, about, is_peer, text } = happened;
-    let kind = match () {
-        () if text.starts_with("roots_changed") => ChangeKind::Roots,
-        () if text.starts_with("key_changed") || text.starts_with("uuid_changed") => {
-            ChangeKind::Key
-        }
-        () if is_peer => ChangeKind::Condition,
-        () => ChangeKind::Leader,
-    };
-    Change::new(at, kind, &about, &text)
 }
