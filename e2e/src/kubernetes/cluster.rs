@@ -18,8 +18,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{ExitStatus, Output};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use xtask::pty::Pty;
 
 /// A server with the certificate of a gateway, and nothing else. Stops when dropped.
 #[allow(dead_code, reason = "it lives as long as it is held")]
@@ -368,6 +369,20 @@ impl KubernetesCluster {
     /// When it cannot be started.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<Output> {
         self.run(programs::kubectl()?, arguments).await
+    }
+
+    /// Runs a `fedgate` command on a terminal. Returns everything that it wrote there.
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not end.
+    pub async fn on_terminal(&self, arguments: &[&str]) -> Result<(ExitStatus, String)> {
+        let command = self.operator(programs::fedgate()?, arguments)?;
+        let mut terminal = Pty::start(command.as_std(), (120, 60), "")?;
+        let ended = tokio::task::spawn_blocking(move || {
+            let status = terminal.wait()?;
+            anyhow::Ok((status, terminal.written()))
+        });
+        ended.await?
     }
 
     /// Starts `kubectl fedgate ui`, and waits for the page's URL. The command ends when it is

@@ -84,6 +84,7 @@ fn uninstall_deletes_our_objects_and_no_others() {
             "web.shop.global",
         );
         pair.alpha().objects().wait_present(route).await?;
+        pair.alpha().objects().wait_present(config_map("fedgate-changes")).await?;
         let there = ours(pair.alpha()).await?;
         ensure!(there.len() >= 15, "{there:?}");
 
@@ -143,15 +144,20 @@ fn uninstall_deletes_our_objects_and_no_others() {
         let [_, rule] = import_objects(&pair.web);
         let held = |finalizers: &[&str]| json!({ "metadata": { "finalizers": finalizers } });
         alpha.objects().patch(rule, &held(&["example.com/hold"])).await?;
-        let partly = alpha.fedgate(&["uninstall"]).await?;
-        ensure!(partly.status.code() == Some(1), "{partly:?}");
+        let objects = ours(alpha).await?.len();
+        let (status, partly) = alpha.on_terminal(&["uninstall"]).await?;
+        ensure!(status.code() == Some(1), "{partly}");
         ensure!(
-            text(&partly).contains(&format!(
+            partly.contains(&format!(
                 "DestinationRule fedgate-system/{}: it is deleted, and held by the finalizer example.com/hold",
                 pair.web
             )),
-            "{}",
-            text(&partly)
+            "{partly}"
+        );
+        ensure!(partly.contains(&format!(" of {objects} (")), "it says how far it is: {partly}");
+        ensure!(
+            !text(&done).contains(&format!(" of {} (", there.len())),
+            "a pipe gets no progress"
         );
         ensure!(
             ours(alpha).await?

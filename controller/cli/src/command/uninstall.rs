@@ -3,7 +3,7 @@ use super::target::Kubernetes;
 use crate::terminal::progress::Progress;
 use anyhow::Result;
 use clap::Args;
-use fedgate_kubernetes::inspect::uninstall::{Options, uninstall};
+use fedgate_kubernetes::inspect::uninstall::{Options, Step, uninstall};
 use std::cell::RefCell;
 
 #[derive(Debug, Args)]
@@ -40,9 +40,12 @@ impl Uninstall {
                 self.root_namespace,
             );
             let progress = RefCell::new(Progress::start());
-            let mut report = |step: String| {
-                progress.borrow_mut().clear();
-                println!("{step}");
+            let mut report = |step: Step| match step {
+                Step::Said(line) => {
+                    progress.borrow_mut().clear();
+                    println!("{line}");
+                }
+                Step::Done { done, all } => progress.borrow_mut().count(done, all),
             };
             let step = uninstall(&client, &namespaces, options, &mut report);
             Progress::during(&progress, "uninstalling", step).await

@@ -17,13 +17,15 @@ pub(crate) struct Progress {
     is_terminal: bool,
     began: Instant,
     drawn: Option<Instant>,
+    /// How many parts of the step are done, and how many there are, once that is known.
+    parts: Option<(usize, usize)>,
 }
 
 impl Progress {
     /// Shows nothing yet.
     pub(crate) fn start() -> Self {
         let is_terminal = io::stderr().is_terminal();
-        Self { is_terminal, began: Instant::now(), drawn: None }
+        Self { is_terminal, began: Instant::now(), drawn: None, parts: None }
     }
 
     /// A step has come so far. `all` is how much it is, if that is known; zero for a step without
@@ -58,7 +60,15 @@ impl Progress {
         }
     }
 
+    /// So many parts of a step are done. [`Self::during`] shows it.
+    pub(crate) fn count(&mut self, done: usize, all: usize) {
+        self.parts = Some((done, all));
+    }
+
     fn waits(&mut self, doing: &str) {
+        if let Some((done, all)) = self.parts {
+            return self.at(doing, done, Some(all));
+        }
         let seconds = self.began.elapsed().as_secs();
         match seconds {
             0 => self.at(&format!("{doing} …"), 0, Some(0)),
@@ -104,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_short_step_shows_nothing() {
-        let mut progress = Progress { is_terminal: true, began: Instant::now(), drawn: None };
+        let mut progress =
+            Progress { is_terminal: true, began: Instant::now(), drawn: None, parts: None };
         progress.at("reading", 1, None);
         assert!(progress.drawn.is_none());
         progress.began -= PATIENCE;

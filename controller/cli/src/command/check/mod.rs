@@ -80,7 +80,8 @@ impl ClusterCheck {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let report = runtime.block_on(async {
             let progress = RefCell::new(Progress::start());
-            Progress::during(&progress, "checking", self.report()).await
+            let asked = |done, all| progress.borrow_mut().count(done, all);
+            Progress::during(&progress, "checking", self.report(&asked)).await
         })?;
         let failed = report.count(check::CheckOutcome::Failed);
         match self.output.of(&json!({ "ok": failed == 0, "sections": report.sections }))? {
@@ -90,7 +91,7 @@ impl ClusterCheck {
         Ok(if failed == 0 { ExitStatus::Success } else { ExitStatus::Finding })
     }
 
-    async fn report(&self) -> Result<Report> {
+    async fn report(&self, asked: &dyn Fn(usize, usize)) -> Result<Report> {
         if self.from_peer {
             let status = Source::of(&self.target).status().await?;
             let status = pick::peers(status, &self.peers)?;
@@ -98,7 +99,7 @@ impl ClusterCheck {
         }
         let cluster = self.target.kubernetes();
         let client = cluster.client().await?;
-        Ok(check::check(&client, cluster.namespace(), &self.service_account).await)
+        Ok(check::check(&client, cluster.namespace(), &self.service_account, asked).await)
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::Request;
 use jiff::Timestamp;
 use kube::Client;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -47,7 +48,11 @@ pub(super) async fn collect(
     let changes = kept(&client, own).await.map(|history| json!(history.changes()));
     bundle.add_json("changes.json", changes.map_err(anyhow::Error::msg));
     progress.at("checking the cluster", 0, None);
-    let report = check::check(&client, own, "fedgate").await;
+    let progress_of_check = RefCell::new(&mut *progress);
+    let asked = |done, all| {
+        progress_of_check.borrow_mut().at("checking the cluster", done, Some(all));
+    };
+    let report = check::check(&client, own, "fedgate", &asked).await;
     bundle.add_json("check.json", serde_json::to_value(&report).map_err(Into::into));
     bundle.add_json("server.json", get(&client, "/version").await.map(|version| server(&version)));
 

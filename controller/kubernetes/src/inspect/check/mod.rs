@@ -40,9 +40,14 @@ use facts::Facts;
 use kube::Client;
 
 /// Checks the fedgate that runs as `service_account` in `namespace`. What cannot be asked is part
-/// of the report.
-pub async fn check(client: &Client, namespace: &str, service_account: &str) -> Report {
-    judge(&gather(client, namespace, service_account).await)
+/// of the report. Calls `progress` with the number of answers so far, and of all questions.
+pub async fn check(
+    client: &Client,
+    namespace: &str,
+    service_account: &str,
+    progress: &dyn Fn(usize, usize),
+) -> Report {
+    judge(&gather(client, namespace, service_account, progress).await)
 }
 
 /// All checks for which there are facts. Without the API server, or without what the controller

@@ -48,8 +48,21 @@ pub struct Uninstalled {
     pub left: Vec<String>,
 }
 
-/// Removes everything that the fedgate in these namespaces wrote. Passes a text about each step to
-/// `report`.
+/// What happens meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A line for the user.
+    Said(String),
+    /// How far the deletion is.
+    Done {
+        /// How many objects were tried.
+        done: usize,
+        /// How many were found.
+        all: usize,
+    },
+}
+
+/// Removes everything that the fedgate in these namespaces wrote. Passes each step to `report`.
 ///
 /// # Errors
 /// If the Lease cannot be taken. Objects that cannot be deleted are part of the outcome.
@@ -57,12 +70,12 @@ pub async fn uninstall(
     client: &Client,
     namespaces: &Namespaces,
     options: Options,
-    report: &mut dyn FnMut(String),
+    report: &mut dyn FnMut(Step),
 ) -> Result<Uninstalled> {
     let find = Find { client, namespaces };
     let (items, mut left) = find.all().await;
     if options.dry_run {
-        items.iter().for_each(|item| report(format!("would delete {item}")));
+        items.iter().for_each(|item| report(Step::Said(format!("would delete {item}"))));
         return Ok(Uninstalled { deleted: items.len(), left });
     }
     let lease = Api::<Lease>::namespaced(client.clone(), namespaces.own()).get_opt(LEASE).await?;
@@ -79,7 +92,7 @@ pub async fn uninstall(
     if options.identity {
         match delete_identity(client, namespaces).await {
             Ok(true) => {
-                report(format!("deleted Secret {}/{SECRET}", namespaces.own()));
+                report(Step::Said(format!("deleted Secret {}/{SECRET}", namespaces.own())));
                 deleted += 1;
             }
             Ok(false) => {}
@@ -110,16 +123,16 @@ async fn take_the_lease(
     client: &Client,
     namespaces: &Namespaces,
     before: Option<&Lease>,
-    report: &mut dyn FnMut(String),
+    report: &mut dyn FnMut(Step),
 ) -> Result<Election> {
     let name = format!("{HOLDER}_{}", uuid::Uuid::new_v4());
     let (mut election, _) = Election::new(client, namespaces.own(), name, Confirmations::default());
     election.seize().await?;
     if is_led(before) {
-        report(format!(
+        report(Step::Said(format!(
             "a controller runs: waiting {} s until it has stopped writing",
             DURATION.as_secs()
-        ));
+        )));
         let end = tokio::time::Instant::now() + DURATION;
         while tokio::time::Instant::now() < end {
             sleep(Duration::from_secs(2)).await;
@@ -129,7 +142,7 @@ async fn take_the_lease(
     Ok(election)
 }
 
-async fn remove_all(find: &Find<'_>, report: &mut dyn FnMut(String)) -> (usize, Vec<String>) {
+async fn remove_all(find: &Find<'_>, report: &mut dyn FnMut(Step)) -> (usize, Vec<String>) {
     let (mut deleted, mut left) = (0, Vec::new());
     for _ in 0..ROUNDS {
         let (items, problems) = find.all().await;

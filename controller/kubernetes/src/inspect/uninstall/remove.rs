@@ -1,11 +1,13 @@
 //! Deletes objects, stage by stage.
 
+use super::Step;
 use super::find::Item;
 use super::stage::Stage;
 use crate::api::client::describe;
 use futures_util::stream::{self, StreamExt};
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use kube::{Api, Client, ResourceExt};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -25,9 +27,9 @@ pub(super) async fn in_order(
     client: &Client,
     items: Vec<Item>,
     whole: bool,
-    report: &mut dyn FnMut(String),
+    report: &mut dyn FnMut(Step),
 ) -> (usize, Vec<String>) {
-    let (mut gone, mut left) = (0, Vec::new());
+    let (all, mut gone, mut left) = (items.len(), 0, Vec::new());
     for stage in items.chunk_by(|a, b| a.stage == b.stage) {
         let is = |wanted| stage.first().is_some_and(|item| item.stage == wanted);
         if is(Stage::State) && !(whole && left.is_empty()) {
@@ -35,14 +37,16 @@ pub(super) async fn in_order(
         }
         let done =
             stream::iter(stage).map(|item| async move { (item, remove(client, item).await) });
-        for (item, done) in done.buffered(AT_ONCE).collect::<Vec<_>>().await {
+        let mut done = pin!(done.buffered(AT_ONCE));
+        while let Some((item, done)) = done.next().await {
             match done {
                 Ok(()) => {
                     gone += 1;
-                    report(format!("deleted {item}"));
+                    report(Step::Said(format!("deleted {item}")));
                 }
                 Err(why) => left.push(format!("{item}: {why}")),
             }
+            report(Step::Done { done: gone + left.len(), all });
         }
         if is(Stage::Port) {
             sleep(PORT).await;

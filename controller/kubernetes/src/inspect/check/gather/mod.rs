@@ -24,7 +24,12 @@ const ON_ITS_WAY: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks for everything. A failure to get something is a fact like any other.
-pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &str) -> Facts {
+pub(crate) async fn gather(
+    client: &Client,
+    namespace: &str,
+    service_account: &str,
+    progress: &dyn Fn(usize, usize),
+) -> Facts {
     let api = api::ask(client).await;
     let ahead = api.as_ref().ok().and_then(|api| api.ahead).unwrap_or_default();
     let (snapshot, pods) = match &api {
@@ -36,7 +41,7 @@ pub(crate) async fn gather(client: &Client, namespace: &str, service_account: &s
         record.map_or_else(|| Namespaces::all_in(namespace), |record| record.namespaces.clone());
     let (permissions, written, mesh, names) = match &api {
         Ok(_) => tokio::join!(
-            reviews::ask(client, needs(&namespaces), namespace, service_account),
+            reviews::ask(client, needs(&namespaces), (namespace, service_account), progress),
             written::ask(client, &namespaces),
             mesh::ask(client, &namespaces.root, &pods),
             names(client, &namespaces)
