@@ -66,10 +66,12 @@ async fn watch(gather: &mut Gather<'_>, output: Output, terminal: Terminal) -> R
     loop {
         tokio::select! {
             () = signals.stop_asked() => return Ok(ExitStatus::Success),
+            never = screen.obey_job_control() => match never {},
             () = sleep(INTERVAL) => {}
         }
         let look = tokio::select! {
             () = signals.stop_asked() => return Ok(ExitStatus::Success),
+            never = screen.obey_job_control() => match never {},
             look = gather.look() => look,
         };
         let terminal = terminal.resized();

@@ -10,6 +10,7 @@
 //! In a pipe there is no width, colour, screen or progress: a row is one line, so that scripts can
 //! search it.
 
+mod job_control;
 pub(crate) mod layout;
 pub(crate) mod progress;
 pub(crate) mod screen;

@@ -1,8 +1,11 @@
 //! A screen that is drawn again and again. It is the terminal's alternate screen, so the terminal
-//! shows afterwards what it showed before, also after a signal or a panic.
+//! shows afterwards what it showed before, also after a signal or a panic, and while the command is
+//! suspended (Ctrl-Z).
 
 use super::Terminal;
+use super::job_control::{JobControl, Request, in_foreground, stop};
 use crate::command::out;
+use std::convert::Infallible;
 use unicode_width::UnicodeWidthChar;
 
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J";
@@ -10,30 +13,71 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
 /// The screen. Dropping it leaves it.
 pub(crate) struct Screen {
-    shown: Option<(String, Terminal)>,
+    /// What it shows, or would show if the command were in the foreground.
+    latest: Option<(String, Terminal)>,
+    is_entered: bool,
+    job_control: Option<JobControl>,
 }
 
 impl Screen {
-    /// Enters the screen.
+    /// Enters the screen. Ctrl-Z is handled from now on, by [`Self::obey_job_control`].
     pub(crate) fn enter() -> Self {
-        out::print(format_args!("{ENTER}"));
-        Self { shown: None }
+        let mut screen =
+            Self { latest: None, is_entered: false, job_control: JobControl::new().ok() };
+        screen.show();
+        screen
     }
 
     /// Draws a text, if the screen does not show it already. What is too long is cut off with a
     /// note.
     pub(crate) fn draw(&mut self, text: &str, terminal: Terminal) {
-        let now = (text.to_owned(), terminal);
-        if self.shown.as_ref() != Some(&now) {
-            out::print(format_args!("{}", frame(text, terminal)));
-            self.shown = Some(now);
+        let now = Some((text.to_owned(), terminal));
+        if self.latest != now || !self.is_entered {
+            self.latest = now;
+            self.show();
+        }
+    }
+
+    /// Lets the user suspend the command and continue it. Never ends.
+    pub(crate) async fn obey_job_control(&mut self) -> Infallible {
+        loop {
+            let Some(job_control) = &mut self.job_control else { std::future::pending().await };
+            match job_control.next().await {
+                Request::Stop => {
+                    self.leave();
+                    stop();
+                }
+                // After a stop that no program can notice, the shell has used the screen.
+                Request::Continued => self.leave(),
+            }
+            self.latest = self.latest.take().map(|(text, was)| (text, was.resized()));
+            self.show();
+        }
+    }
+
+    /// Shows the latest text. In the background the terminal is someone else's.
+    fn show(&mut self) {
+        if !in_foreground() {
+            return;
+        }
+        if !std::mem::replace(&mut self.is_entered, true) {
+            out::print(format_args!("{ENTER}"));
+        }
+        if let Some((text, terminal)) = &self.latest {
+            out::print(format_args!("{}", frame(text, *terminal)));
+        }
+    }
+
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.is_entered) {
+            out::print(format_args!("{LEAVE}"));
         }
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        out::print(format_args!("{LEAVE}"));
+        self.leave();
     }
 }
 

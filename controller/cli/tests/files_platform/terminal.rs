@@ -72,6 +72,69 @@ fn watch_leaves_the_terminal_as_it_was_after_a_signal() {
     }
 }
 
+#[test]
+fn a_suspended_watch_gives_the_terminal_back_and_draws_again() {
+    let mut alpha = Cluster::new("alpha");
+    alpha.start();
+    let watch = command(&alpha, &["status", "--watch"]);
+    // Only a shell with job control stops and continues its jobs.
+    let mut shell = Command::new("bash");
+    shell.args(["--norc", "--noprofile", "-i"]).env("PS1", "ready$ ").env("TERM", "xterm-256color");
+    let mut terminal = Pty::start(&shell, (100, 40), "").unwrap();
+    terminal.wait_for("the prompt", shows("ready$")).unwrap();
+    terminal.type_keys(&format!("{}\n", line(&watch))).unwrap();
+    terminal.wait_for("the status", |it| shows("exports (0)")(it) && !it.is_as_usual()).unwrap();
+
+    terminal.type_keys("\x1a").unwrap();
+    let is_back = |it: &Pty| it.is_as_usual() && shows("Stopped")(it) && !shows("exports")(it);
+    terminal.wait_for("the shell", is_back).unwrap();
+    alpha.put_service("web");
+    terminal.type_keys("fg\n").unwrap();
+    let is_drawn = |it: &Pty| !it.is_as_usual() && shows("exports (1)")(it) && !shows("ready$")(it);
+    terminal.wait_for("the status of now", is_drawn).unwrap();
+
+    // In the background it leaves the terminal alone.
+    terminal.type_keys("\x1a").unwrap();
+    terminal.wait_for("the shell again", is_back).unwrap();
+    terminal.type_keys("bg\n").unwrap();
+    alpha.put_service("stock");
+    alpha.wait("both exports", |status| status["exports"].get(1).map(drop));
+    terminal.type_keys("echo still $((40 + 2))\n").unwrap();
+    terminal
+        .wait_for("the shell's output", |it| shows("still 42")(it) && it.is_as_usual())
+        .unwrap();
+    terminal.type_keys("fg\n").unwrap();
+    let is_drawn = |it: &Pty| !it.is_as_usual() && shows("exports (2)")(it);
+    terminal.wait_for("both exports on the screen", is_drawn).unwrap();
+
+    terminal.type_keys("\x03").unwrap();
+    terminal.wait_for("the end", |it| it.is_as_usual()).unwrap();
+    terminal.type_keys("exit 0\n").unwrap();
+    assert!(terminal.wait().unwrap().success(), "{}", terminal.shown());
+}
+
+/// A command as one types it.
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted = words.map(|word| format!("'{}'", word.to_str().unwrap()));
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn without_a_shell_that_could_continue_it_a_watch_goes_on() {
+    let mut alpha = Cluster::new("alpha");
+    alpha.start();
+    let watch = command(&alpha, &["status", "--watch"]);
+    let mut terminal = Pty::start(&watch, (80, 24), BEFORE).unwrap();
+    terminal.wait_for("the status", shows("exports (0)")).unwrap();
+    terminal.type_keys("\x1a").unwrap();
+    alpha.put_service("web");
+    terminal.wait_for("the export", shows("exports (1)")).unwrap();
+    terminal.type_keys("\x03").unwrap();
+    assert!(terminal.wait().unwrap().success());
+    assert!(terminal.is_as_usual());
+}
+
 /// A command in a pipe, whose lines are read one after the other.
 struct Piped {
     child: Child,

@@ -10,6 +10,7 @@ use fedgate_engine::status::Status;
 use fedgate_process::signals::Signals;
 use fedgate_process::words::chain;
 use jiff::{SignedDuration, Timestamp};
+use std::convert::Infallible;
 use tokio::time::sleep;
 
 /// Shows the status until the command is asked to stop.
@@ -26,10 +27,12 @@ pub(super) async fn watch(
     loop {
         tokio::select! {
             () = signals.stop_asked() => return Ok(ExitStatus::Success),
+            never = view.obey_job_control() => match never {},
             () = sleep(source.interval()) => {}
         }
         let answer = tokio::select! {
             () = signals.stop_asked() => return Ok(ExitStatus::Success),
+            never = view.obey_job_control() => match never {},
             answer = source.status() => answer,
         };
         match answer.and_then(|answer| pick::peers(answer, names)) {
@@ -65,6 +68,14 @@ impl View {
         let mut view = Self::Screen { screen: Screen::enter(), output, terminal };
         view.update(status, status)?;
         Ok(view)
+    }
+
+    /// On a screen, lets the user suspend the command. Never ends.
+    async fn obey_job_control(&mut self) -> Infallible {
+        match self {
+            Self::Screen { screen, .. } => screen.obey_job_control().await,
+            Self::Pipe { .. } => std::future::pending().await,
+        }
     }
 
     fn update(&mut self, before: &Status, now: &Status) -> Result<()> {
