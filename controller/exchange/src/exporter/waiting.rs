@@ -1,15 +1,16 @@
 //! Lets a peer wait until its document changes, so that it learns of a change at once.
 //!
 //! Only requests with a valid token get here. Each peer has at most one that waits: a newer one
-//! ends it, because the older one's client is probably gone. No peer is answered more often than
-//! every [`PAUSE`], so changes that come together become one answer.
+//! ends it and takes its place, because the older one's client is probably gone. So peers whose
+//! connections were lost in silence find a place even if all are taken. No peer is answered more
+//! often than every [`PAUSE`], so changes that come together become one answer.
 
 use crate::counted::Counted;
 use fedgate_federation::document::ClusterUuid;
 use prometheus_client::metrics::gauge::Gauge;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 use tokio::{
@@ -34,13 +35,15 @@ struct Turns {
     newest: watch::Sender<u64>,
     /// When one was last answered.
     answered: Mutex<Option<Instant>>,
+    /// The place of the one that waits.
+    place: Mutex<Weak<OwnedSemaphorePermit>>,
 }
 
 /// A request that waits. Dropping it frees its place.
 pub(super) struct Turn {
     turns: Arc<Turns>,
     number: u64,
-    _place: OwnedSemaphorePermit,
+    _place: Arc<OwnedSemaphorePermit>,
     _waiting: Counted,
 }
 
@@ -63,8 +66,8 @@ impl WaitingRoom {
         peer: &ClusterUuid,
         is_peer: impl Fn(&ClusterUuid) -> bool,
     ) -> Option<Turn> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let turns = self.turns_of(peer, is_peer);
+        let place = self.place_of(&turns)?;
         let mut number = 0;
         turns.newest.send_modify(|newest| {
             *newest = newest.wrapping_add(1);
@@ -72,6 +75,17 @@ impl WaitingRoom {
         });
         let _waiting = Counted::new(self.waiting.clone());
         Some(Turn { turns, number, _place: place, _waiting })
+    }
+
+    /// The place that the peer has, or a free one.
+    fn place_of(&self, turns: &Turns) -> Option<Arc<OwnedSemaphorePermit>> {
+        let mut own = turns.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = own.upgrade() {
+            return Some(place);
+        }
+        let place = Arc::new(Arc::clone(&self.places).try_acquire_owned().ok()?);
+        *own = Arc::downgrade(&place);
+        Some(place)
     }
 
     fn turns_of(&self, peer: &ClusterUuid, is_peer: impl Fn(&ClusterUuid) -> bool) -> Arc<Turns> {
@@ -132,6 +146,23 @@ mod tests {
         drop((one, two));
         assert!(enter(&delta).is_some() && room.has_place());
         assert_eq!(room.waiting.get(), 0);
+    }
+
+    /// Connections that were lost in silence hold their places until their time is up.
+    #[test]
+    fn a_peer_that_returns_takes_its_own_place() {
+        let room = WaitingRoom::new(2, Gauge::default());
+        let [beta, gamma, delta] = [(); 3].map(|()| identity().cluster_uuid);
+        let enter = |peer| room.enter(peer, |_| true);
+        let lost = [enter(&beta), enter(&gamma)];
+        let back = [enter(&beta), enter(&gamma)];
+        assert!(back.iter().all(Option::is_some));
+        // The twin: another peer finds no place, not even when the lost ones end.
+        assert!(enter(&delta).is_none());
+        drop(lost);
+        assert!(enter(&delta).is_none() && !room.has_place());
+        drop(back);
+        assert!(enter(&delta).is_some() && room.has_place());
     }
 
     #[test]
