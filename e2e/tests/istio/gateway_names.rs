@@ -15,6 +15,9 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::wait;
 use std::net::IpAddr;
 
+// A change of a record takes up to five seconds to be noticed, so the usual ten seconds for a
+// condition or a finding leave a slow machine little time. [`SOON`] is longer.
+
 const NAME: &str = "gw.beta.test";
 
 /// alpha and beta, whose gateway has one name and two ways to it.
@@ -82,7 +85,10 @@ async fn a_gateway_that_moves_is_followed_and_open_connections_stay() -> Result<
 
     // A name that is gone keeps its last addresses, and is reported.
     named.dns.set(NAME, &[]);
-    let finding = named.alpha().wait_finding("gateway_not_found").await?;
+    let finding = wait::until("the finding", SOON, async || {
+        named.alpha().wait_finding("gateway_not_found").await.map(Some)
+    })
+    .await?;
     ensure!(finding.severity == "warning" && finding.message.contains("NXDOMAIN"), "{finding:?}");
     named.open().await?.echo("by the last address").await?;
     open.echo("and here").await
@@ -104,5 +110,9 @@ async fn addresses_of_a_family_without_a_route_are_not_tried() -> Result<()> {
     // The twin: with nothing else to try, the failure is seen.
     named.dns.set(NAME, &["2001:db8::77".parse()?]);
     let failed = ["False", "ProbeFailed"];
-    named.alpha().wait_condition("beta", "DataplaneConnectionReady", failed).await.map(drop)
+    wait::until("the failure to be seen", SOON, async || {
+        named.alpha().wait_condition("beta", "DataplaneConnectionReady", failed).await.map(Some)
+    })
+    .await
+    .map(drop)
 }
