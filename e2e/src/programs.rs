@@ -123,6 +123,15 @@ pub fn istio_crds() -> Result<&'static Path> {
     path(&ISTIO_CRDS)
 }
 
+/// A YAML file with the definitions of the Multi-Cluster Services API.
+///
+/// # Errors
+/// When it cannot be fetched.
+pub fn mcs_crds() -> Result<&'static Path> {
+    static MCS_CRDS: Built = LazyLock::new(xtask::mcs::crds);
+    path(&MCS_CRDS)
+}
+
 /// istiod.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ pub mod istio;
 pub mod kubernetes;
 pub mod machine;
 mod manifests;
+pub mod mcs;
 pub mod native;
 pub mod network;
 mod once;

@@ -29,6 +29,14 @@ const VALUES: [&str; 4] = [
 /// runs the uninstallation.
 const PASSTHROUGH: [&str; 2] = ["gateway.passthrough=true", "uninstall.cleanUp=false"];
 
+/// Additional values for the role that only the Multi-Cluster Services API needs.
+const MCS: [&str; 4] = [
+    "mcs.exports=true",
+    "mcs.imports=true",
+    "federatedServices.suffix=svc.clusterset.local",
+    "uninstall.cleanUp=false",
+];
+
 /// Additional values for the DNS server, which is not part of every installation.
 const NAMES: [&str; 2] = ["imports.addresses=240.96.0.0/16", "dns.enabled=true"];
 
@@ -57,7 +65,8 @@ pub(crate) fn files() -> Result<Vec<(PathBuf, String)>> {
     let passthrough = file(&helm, "passthrough", &PASSTHROUGH)
         .map(|text| ("deploy/passthrough/rbac.yaml".into(), text));
     let dns = file(&helm, "dns", &NAMES).map(|text| ("deploy/names/dns.yaml".into(), text));
-    files.chain([passthrough, dns]).collect()
+    let mcs = file(&helm, "mcs", &MCS).map(|text| ("deploy/mcs/rbac.yaml".into(), text));
+    files.chain([passthrough, dns, mcs]).collect()
 }
 
 fn path(name: &str) -> PathBuf {

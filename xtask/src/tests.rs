@@ -2,8 +2,8 @@
 
 use crate::results::run_tests;
 use crate::{
-    cargo, chromium, coredns, envoy, fedgate, helm, istio, kubernetes, native, network, previous,
-    prometheus, root, run, wasm,
+    cargo, chromium, coredns, envoy, fedgate, helm, istio, kubernetes, mcs, native, network,
+    previous, prometheus, root, run, wasm,
 };
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -245,12 +245,13 @@ fn measurement_of_peers() -> Result<Command> {
 ///
 /// # Errors
 /// When something cannot be built or fetched.
-pub fn kubernetes_programs() -> Result<[PathBuf; 5]> {
+pub fn kubernetes_programs() -> Result<[PathBuf; 6]> {
     Ok([
         kubernetes::etcd()?,
         kubernetes::api_server()?,
         kubernetes::kubectl()?,
         istio::crds()?,
+        mcs::crds()?,
         helm::helm()?,
     ])
 }

@@ -7,7 +7,7 @@ use crate::api::watch::Rollbacks;
 use crate::identity::ClusterIdentity;
 use crate::leader::election::Leadership;
 use crate::presented::Presented;
-use crate::replica::compiled::{Compiled, Saved};
+use crate::replica::compiled::{Compiled, CompiledExport, Saved};
 use crate::settings::ControllerSettings;
 use crate::sinks::outputs::Outputs;
 use crate::sinks::table::looks_late;
@@ -323,6 +323,10 @@ impl Replica {
             .iter()
             .map(|(key, object)| (key.clone(), object.generation))
             .collect();
+        let service_exports = observed.service_exports.iter().map(|(key, object)| {
+            let has_service = observed.services.contains_key(key);
+            (key.clone(), CompiledExport { generation: object.generation, has_service })
+        });
         let in_force = InForce {
             local: self.compiler.cluster.clone(),
             federation,
@@ -342,6 +346,7 @@ impl Replica {
             generations,
             pods: observed.pods_by_name(),
             federated_generations,
+            service_exports: service_exports.collect(),
             uids: observed.uids(),
             knowledge: self.compiler.knowledge.clone(),
             saved: self.saved.clone(),

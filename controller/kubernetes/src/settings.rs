@@ -27,6 +27,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What the names of the Multi-Cluster Services API end in.
+pub(crate) const CLUSTER_SET: &str = "svc.clusterset.local";
+
 /// All settings of the controller.
 #[derive(Debug, Clone, Args)]
 pub struct ControllerSettings {
@@ -70,6 +73,14 @@ pub struct ControllerSettings {
         value_parser = FederatedSuffix::parse
     )]
     pub federated_suffix: FederatedSuffix,
+    /// Export the Service of each ServiceExport of the Multi-Cluster Services API; needs the
+    /// ClusterRole fedgate-mcs
+    #[arg(long, env = "FEDGATE_MCS_EXPORTS")]
+    pub mcs_exports: bool,
+    /// Write a ServiceImport of the same API for each FederatedService; needs that ClusterRole, and
+    /// --federated-suffix svc.clusterset.local
+    #[arg(long, env = "FEDGATE_MCS_IMPORTS")]
+    pub mcs_imports: bool,
     /// Where probes and metrics are
     #[command(flatten)]
     pub probes: ProbesListen,
@@ -455,6 +466,11 @@ impl ControllerSettings {
             );
         }
         anyhow::ensure!(
+            !self.mcs_imports || self.federated_suffix.as_str() == CLUSTER_SET,
+            "--federated-suffix is {}: expected {CLUSTER_SET} with --mcs-imports, because a ServiceImport stands for a name that ends in it",
+            self.federated_suffix
+        );
+        anyhow::ensure!(
             self.gateway.named_callers == 0
                 || self.namespaces.delivery.filter() == FilterKind::ProxyWasm,
             "--named-callers is {}: expected 0 with --delivery DynamicModule, because Envoy takes new counters of the native filter only with a new table",
@@ -622,6 +638,16 @@ pub(crate) mod tests {
         assert!(read(&[flag, url, "--delivery", "WasmPlugin"]).unwrap().check().is_ok());
         assert!(read(&["--filter-module", "file:///filter.wasm"]).unwrap().check().is_ok());
         assert!(read(&[flag, url, "--delivery", "DynamicModule"]).unwrap().check().is_err());
+    }
+
+    #[test]
+    fn imports_of_the_multi_cluster_services_api_need_its_suffix() {
+        let error = read(&["--mcs-imports"]).unwrap().check().unwrap_err().to_string();
+        assert!(error.starts_with("--federated-suffix is global: expected svc.cl"), "{error}");
+        let right = ["--mcs-imports", "--federated-suffix", CLUSTER_SET];
+        assert!(read(&right).unwrap().check().is_ok());
+        let off = read(&[]).unwrap();
+        assert!(!off.mcs_exports && !off.mcs_imports);
     }
 
     #[test]

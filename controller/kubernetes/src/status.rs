@@ -1,6 +1,8 @@
 //! The status of an `IstioFederation`: DKP's fields, and our conditions next to DKP's.
 
 pub(crate) mod federated;
+pub(crate) mod service_export;
+pub(crate) mod service_import;
 
 use crate::api::fingerprint::{Fingerprint, fingerprint};
 use crate::crd::status::{

@@ -14,7 +14,7 @@ The values that must not be empty. In a values file, a name without a value, suc
   "gateway.autoscaling.targetCPUUtilizationPercentage" "gateway.drainSeconds" "gateway.minimumDrainSeconds"
   "gateway.filterFolder" "gateway.nativeFilter" "gateway.nativeFilterFolder" "gateway.trustFolder" "gateway.accessLog" "gateway.proxyProtocol" "metadata.proxyProtocol" "gateway.healthName" "gateway.passthrough"
   "podDisruptionBudgets" "podDisruptionBudgets.enabled" "networkPolicies" "networkPolicies.enabled" "crds"
-  "crds.istioFederation" "crds.federationPolicy" "crds.federatedService" "federatedServices" "admission" "admission.enabled" "rbac" "rbac.create" "uninstall"
+  "crds.istioFederation" "crds.federationPolicy" "crds.federatedService" "federatedServices" "mcs" "mcs.exports" "mcs.imports" "admission" "admission.enabled" "rbac" "rbac.create" "uninstall"
   "uninstall.cleanUp" "monitoring" "monitoring.monitors" "monitoring.monitors.enabled" "monitoring.monitors.interval"
   "monitoring.rules" "monitoring.rules.enabled" "monitoring.dashboard" "monitoring.dashboard.enabled"
 -}}
@@ -55,6 +55,9 @@ The values that must not be empty. In a values file, a name without a value, suc
 {{- end -}}
 {{- if and $v.gateway.filterModule (ne $v.delivery "WasmPlugin") (not (hasPrefix "file://" $v.gateway.filterModule)) -}}
 {{- fail (printf "gateway.filterModule is %q: expected a file in the gateway's container (file:///…) for delivery=%s; set delivery=WasmPlugin to pull it from a registry" $v.gateway.filterModule $v.delivery) -}}
+{{- end -}}
+{{- if and $v.mcs.imports (ne $v.federatedServices.suffix "svc.clusterset.local") -}}
+{{- fail (printf "federatedServices.suffix is %q: expected svc.clusterset.local with mcs.imports=true, because a ServiceImport stands for a name that ends in it" $v.federatedServices.suffix) -}}
 {{- end -}}
 {{- if and $v.gateway.autoscaling.enabled (gt (int $v.gateway.autoscaling.minReplicas) (int $v.gateway.autoscaling.maxReplicas)) -}}
 {{- fail (printf "gateway.autoscaling.minReplicas is %d: expected at most maxReplicas (%d)" (int $v.gateway.autoscaling.minReplicas) (int $v.gateway.autoscaling.maxReplicas)) -}}

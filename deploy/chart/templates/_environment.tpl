@@ -99,6 +99,10 @@
 {{- include "fedgate.optional" (dict "name" "FEDGATE_IMPORT_ADDRESSES" "value" $v.imports.addresses) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_EXPORT_TO" "value" (join "," $v.imports.exportTo)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_FEDERATED_SUFFIX" "value" $v.federatedServices.suffix) }}
+- name: FEDGATE_MCS_EXPORTS
+  value: {{ $v.mcs.exports | quote }}
+- name: FEDGATE_MCS_IMPORTS
+  value: {{ $v.mcs.imports | quote }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_NETWORK" "value" $v.network.name) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_POD_CIDRS" "value" (join "," $v.network.podCIDRs)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_SERVICE_CIDRS" "value" (join "," $v.network.serviceCIDRs)) }}

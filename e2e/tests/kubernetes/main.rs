@@ -13,6 +13,7 @@ mod guide;
 mod held;
 mod loaded;
 mod malformed;
+mod mcs;
 mod moves;
 mod network;
 mod pods;

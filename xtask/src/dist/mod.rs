@@ -139,7 +139,7 @@ fn pack(release: &Release, built: &[Built], folder: &Path) -> Result<()> {
     std::fs::copy(&filter, &module)?;
     staging::set_mode(&module, 0o644)?;
     let manifests = Stage::new(&stages, &format!("fedgate-{version}-manifests"))?;
-    manifests.checkout(&["deploy/kubernetes", "deploy/passthrough"])?;
+    manifests.checkout(&["deploy/kubernetes", "deploy/passthrough", "deploy/mcs"])?;
     archive::pack(release, &manifests, folder)?;
     let units = Stage::new(&stages, &format!("fedgate-{version}-systemd"))?;
     units.checkout(&["deploy/systemd"])?;

@@ -18,7 +18,7 @@ fn not_exported(service: &ServiceName) -> String {
              (annotation {PODS_ANNOTATION}), or has no Pod {pod}; see the findings of `fedgate status`"
         ),
         _ => format!(
-            "{service} is not exported: no Service with the label {PUBLIC_SERVICE_LABEL}: \"\" has this name and port"
+            "{service} is not exported: no exported Service has this name and port; the label {PUBLIC_SERVICE_LABEL}: \"\" exports one"
         ),
     }
 }

@@ -38,6 +38,10 @@ pub(crate) enum Kind {
     Gateway,
     /// A route.
     VirtualService,
+    /// A Service that its owner exports, by the Multi-Cluster Services API.
+    ServiceExport,
+    /// A name over several clusters, by the same API.
+    ServiceImport,
 }
 
 impl Kind {
@@ -52,6 +56,7 @@ impl Kind {
             Self::ServiceEntry | Self::DestinationRule => "networking.istio.io",
             Self::EnvoyFilter | Self::Gateway | Self::VirtualService => "networking.istio.io",
             Self::WasmPlugin => "extensions.istio.io",
+            Self::ServiceExport | Self::ServiceImport => "multicluster.x-k8s.io",
         }
     }
 
@@ -60,6 +65,8 @@ impl Kind {
         match self {
             Self::IstioFederation | Self::FederationPolicy => "v1alpha1",
             Self::FederatedService | Self::WasmPlugin => "v1alpha1",
+            // Newer definitions also serve v1beta1, older ones only this.
+            Self::ServiceExport | Self::ServiceImport => "v1alpha1",
             Self::Service
             | Self::Pod
             | Self::EndpointSlice
@@ -93,6 +100,8 @@ impl Kind {
             Self::WasmPlugin => "WasmPlugin",
             Self::Gateway => "Gateway",
             Self::VirtualService => "VirtualService",
+            Self::ServiceExport => "ServiceExport",
+            Self::ServiceImport => "ServiceImport",
         }
     }
 
@@ -115,6 +124,8 @@ impl Kind {
             Self::WasmPlugin => "wasmplugins",
             Self::Gateway => "gateways",
             Self::VirtualService => "virtualservices",
+            Self::ServiceExport => "serviceexports",
+            Self::ServiceImport => "serviceimports",
         }
     }
 

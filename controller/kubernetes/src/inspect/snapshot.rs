@@ -11,7 +11,7 @@ use crate::settings::Namespaces;
 use crate::sinks::gateway::table_object;
 use crate::sources::memory::{self, ClusterRecord, STATE};
 use crate::sources::selection::{self, Selection};
-use crate::sources::{Observed, federated, federation, policy, service, slices};
+use crate::sources::{Observed, federated, federation, mcs, policy, service, slices};
 use anyhow::{Context, Result};
 use fedgate_core::{PeerName, Table, TableBuilder, read_configuration};
 use fedgate_engine::confirmations::Confirmations;
@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::DynamicObject;
 use kube::{Api, Client};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A cluster at one moment.
 pub struct Snapshot {
@@ -144,38 +144,58 @@ fn no_controller(namespace: &str) -> String {
 /// Does not list the gateway's addresses and this cluster's roots: the controller has stored what
 /// it derived from them.
 async fn observed(client: &Client, namespace: &str) -> Result<Observed> {
-    let (memory, federations, policies, services, federated_services) = tokio::try_join!(
-        list(client, selection::memory(namespace), memory::keep),
+    let memory = list(client, selection::memory(namespace), memory::keep).await?;
+    // Only the controller's setting says whether ServiceExports count.
+    let mcs_exports = memory::record(&memory).is_some_and(|record| record.mcs_exports);
+    let (federations, policies, federated_services, service_exports) = tokio::try_join!(
         list(client, selection::federations(), federation::keep),
         list(client, selection::policies(), policy::keep),
-        list(client, selection::services(), service::keep),
-        federated_services(client),
+        list_if_defined(client, selection::federated_services(), federated::keep),
+        async {
+            match mcs_exports {
+                true => list_if_defined(client, selection::service_exports(), mcs::keep).await,
+                false => Ok(BTreeMap::new()),
+            }
+        },
     )?;
-    let names_pods = |labelled: &service::Labelled| {
-        labelled
-            .service
-            .as_ref()
-            .is_ok_and(|service| service.annotations.contains_key(PODS_ANNOTATION))
+    // Most clusters have many more Services than exports.
+    let selected = selection::services(!service_exports.is_empty());
+    let services = list(client, selected, service::keep).await?;
+    let services = mcs::split(services, &service_exports, &BTreeSet::new()).exported;
+    let names_pods = |read: &service::Read| {
+        read.service.as_ref().is_ok_and(|service| service.annotations.contains_key(PODS_ANNOTATION))
     };
     let slices = match services.values().any(names_pods) {
-        true => list(client, selection::slices(), slices::keep).await?,
+        true => {
+            let selected = selection::slices(!service_exports.is_empty());
+            list(client, selected, slices::keep).await?
+        }
         false => BTreeMap::new(),
     };
-    let observed =
-        Observed { memory, federations, policies, services, slices, ..Observed::default() };
+    let observed = Observed {
+        memory,
+        federations,
+        policies,
+        services,
+        service_exports,
+        slices,
+        ..Observed::default()
+    };
     let local_services = local_services(client, &observed, &federated_services).await?;
     Ok(Observed { federated_services, local_services, ..observed })
 }
 
 /// Without their definition there are none, as after an upgrade that left it out.
-async fn federated_services(client: &Client) -> Result<BTreeMap<Key, federated::FederatedObject>> {
-    let selection = selection::federated_services();
+async fn list_if_defined<T>(
+    client: &Client,
+    selection: Selection,
+    keep: fn(DynamicObject) -> T,
+) -> Result<BTreeMap<Key, T>> {
     match selection.api(client).list(&selection.listed()).await {
-        Ok(listed) => Ok(listed
-            .items
-            .into_iter()
-            .map(|object| (Key::of(&object), federated::keep(object)))
-            .collect()),
+        Ok(listed) => {
+            let kept = |object: DynamicObject| (Key::of(&object), keep(object));
+            Ok(listed.items.into_iter().map(kept).collect())
+        }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(BTreeMap::new()),
         Err(error) => Err(refused(&error, "list", &selection.kind.qualified(), None)),
     }

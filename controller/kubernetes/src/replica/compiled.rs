@@ -30,6 +30,8 @@ pub(crate) struct Compiled {
     pub pods: Pods,
     /// The generation of each `FederatedService` that was compiled.
     pub federated_generations: BTreeMap<Key, Option<i64>>,
+    /// The `ServiceExport`s that were compiled.
+    pub service_exports: BTreeMap<Key, CompiledExport>,
     /// The `metadata.uid` of each object that an operator wrote.
     pub uids: BTreeMap<(Kind, Key), String>,
     /// What is known of each peer.
@@ -38,6 +40,15 @@ pub(crate) struct Compiled {
     pub saved: BTreeMap<PeerName, Saved>,
     /// The peers that have been asked since this replica leads.
     pub(crate) asked: BTreeSet<PeerName>,
+}
+
+/// What a compilation knew of a `ServiceExport`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CompiledExport {
+    /// Its generation.
+    pub generation: Option<i64>,
+    /// Whether its Service exists.
+    pub has_service: bool,
 }
 
 /// What is stored of a peer for a restart.

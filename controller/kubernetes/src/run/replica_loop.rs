@@ -129,6 +129,8 @@ impl ReplicaLoop {
             loaded,
             federations: sources.federations().clone(),
             federated_services: sources.federated_services().clone(),
+            service_exports: sources.watched_service_exports().cloned(),
+            service_imports: sources.service_imports().cloned(),
             leadership: leadership.clone(),
             newest: compiled.clone(),
             changed: Arc::clone(&wakes.outputs),

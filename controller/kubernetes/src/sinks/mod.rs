@@ -13,6 +13,7 @@
 //! | mesh root namespace | EnvoyFilter: at most sixteen for each peer, with a patch for each imported host | an import comes or goes, or the peer's roots change |
 //! | imports namespace | ServiceEntry, DestinationRule, VirtualService: one for each `FederatedService`, with its host as name; the latter two only if members share calls | the object changes |
 //! | mesh root namespace | EnvoyFilter `fedgate-federated-…`: at most sixteen, with the patches of `FederatedService`s | a member is passed over or comes back |
+//! | the namespace of a `FederatedService` | ServiceImport with its name, if enabled | a member comes or goes |
 //! | fedgate's namespace | ConfigMap `fedgate-state` | what is published changes |
 //! | fedgate's namespace | ConfigMap `fedgate-peer-…`: one for each peer | the peer's documents change, or an import gets or loses an address |
 
@@ -32,6 +33,8 @@ mod patch;
 pub(super) mod plan;
 pub(super) mod pods;
 mod reserved;
+pub(super) mod service_exports;
+pub(super) mod service_imports;
 pub(super) mod statuses;
 pub(super) mod table;
 pub(super) mod writer;

@@ -10,7 +10,8 @@ use crate::api::watch::{Key, Watch, Watched};
 use crate::module::{MODULES, Shipped};
 use crate::settings::{ControllerSettings, Delivery, Namespaces};
 use crate::sinks::gateway::table_object;
-use crate::sources::{Wakes, selection};
+use crate::sources::Wakes;
+use crate::sources::selection::{self, Selection};
 use fedgate_core::{Hostname, Table};
 use fedgate_process::tasks::Tasks;
 use kube::api::DynamicObject;
@@ -54,7 +55,8 @@ pub(crate) struct Output {
     pub sees_ours_only: bool,
 }
 
-/// The kinds that are written, each with its namespaces; without those that only passthrough needs.
+/// The kinds that are written, each with its namespaces; without objects in namespaces that are not
+/// known in advance.
 pub(crate) fn written(namespaces: &Namespaces) -> BTreeSet<(Kind, &str)> {
     [
         (Kind::ConfigMap, namespaces.own()),
@@ -75,16 +77,16 @@ pub(crate) fn written(namespaces: &Namespaces) -> BTreeSet<(Kind, &str)> {
 /// All objects of the kinds and in the namespaces that are written.
 pub(crate) struct Outputs {
     outputs: BTreeMap<(Kind, String), Output>,
-    /// The objects in namespaces of Services with TLS passthrough; `None` if passthrough is
-    /// disabled.
-    passthrough: Option<Passthrough>,
+    /// The objects in namespaces that are not known in advance.
+    elsewhere: BTreeMap<Kind, Elsewhere>,
 }
 
-/// The EnvoyFilters for workloads of Services with TLS passthrough.
-pub(crate) struct Passthrough {
+/// The objects of one kind that belong to objects of operators or of owners of Services, and are in
+/// the same namespace: for TLS passthrough, and for the Multi-Cluster Services API.
+struct Elsewhere {
     client: Client,
     /// All of ours, in all namespaces.
-    pub watched: Watched<Existing>,
+    watched: Watched<Existing>,
 }
 
 impl Outputs {
@@ -118,27 +120,33 @@ impl Outputs {
                 Output { watched: Watched::start(watch, tasks), api, sees_ours_only },
             )
         };
-        let passthrough = |tasks: &mut Tasks| {
-            let selection = selection::passthrough(namespaces.own());
+        let elsewhere = |tasks: &mut Tasks, selection: Selection| {
             let watch = watch(selection.name, selection.api(client), selection.watched());
-            Passthrough { client: client.clone(), watched: Watched::start(watch, tasks) }
+            let watched = Watched::start(watch, tasks);
+            (selection.kind, Elsewhere { client: client.clone(), watched })
         };
         let all = written(namespaces).into_iter().map(|written| output(tasks, written)).collect();
-        Self { outputs: all, passthrough: settings.gateway.passthrough.then(|| passthrough(tasks)) }
+        let selections = [
+            settings.gateway.passthrough.then(|| selection::passthrough(namespaces.own())),
+            settings.mcs_imports.then(|| selection::service_imports(namespaces.own())),
+        ];
+        let others = selections.into_iter().flatten();
+        let others = others.map(|selection| elsewhere(tasks, selection)).collect();
+        Self { outputs: all, elsewhere: others }
     }
 
     /// The objects of a kind in a namespace.
     pub(crate) fn of(&self, kind: Kind, namespace: &str) -> Option<Cow<'_, Output>> {
         let known = self.outputs.get(&(kind, namespace.to_owned())).map(Cow::Borrowed);
         known.or_else(|| {
-            let passthrough = self.passthrough.as_ref().filter(|_| kind == Kind::EnvoyFilter)?;
+            let elsewhere = self.elsewhere.get(&kind)?;
             let (api, watched) =
-                (kind.within(&passthrough.client, namespace), passthrough.watched.clone());
+                (kind.within(&elsewhere.client, namespace), elsewhere.watched.clone());
             Some(Cow::Owned(Output { watched, api, sees_ours_only: true }))
         })
     }
 
-    /// All outputs except those that only passthrough needs.
+    /// All outputs in namespaces that are known in advance.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&(Kind, String), &Output)> {
         self.outputs.iter()
     }
@@ -189,9 +197,15 @@ impl Outputs {
         all.into_values().flat_map(of_peer).collect()
     }
 
-    /// The objects that only passthrough needs.
-    pub(crate) fn passthrough(&self) -> Option<&Passthrough> {
-        self.passthrough.as_ref()
+    /// Our objects in namespaces that are not known in advance, by kind.
+    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = (Kind, &Watched<Existing>)> {
+        self.elsewhere.iter().map(|(kind, elsewhere)| (*kind, &elsewhere.watched))
+    }
+
+    /// Returns true if ServiceImports are written, and the cluster has their definition.
+    pub(crate) fn has_service_imports(&self) -> bool {
+        let watched = self.elsewhere.get(&Kind::ServiceImport).map(|found| &found.watched);
+        watched.is_some_and(|watched| watched.is_listed() && !watched.is_unknown_kind())
     }
 
     /// What is not listed yet, with the reason if there is one.

@@ -72,16 +72,17 @@ pub(crate) fn unwanted(
             Some((*kind, key, found))
         }));
     }
-    unwanted.extend(unwanted_for_passthrough(outputs, wanted));
+    unwanted.extend(unwanted_elsewhere(outputs, wanted));
     unwanted
 }
 
-fn unwanted_for_passthrough(outputs: &Outputs, wanted: &Wanted) -> Vec<(Kind, Key, Existing)> {
-    let Some(passthrough) = outputs.passthrough() else { return Vec::new() };
-    let keys = passthrough.watched.keys(|key, _| !wanted.has(Kind::EnvoyFilter, key));
-    keys.into_iter()
-        .filter_map(|key| Some((Kind::EnvoyFilter, key.clone(), passthrough.watched.get(&key)?)))
-        .collect()
+fn unwanted_elsewhere(outputs: &Outputs, wanted: &Wanted) -> Vec<(Kind, Key, Existing)> {
+    let mut unwanted = Vec::new();
+    for (kind, watched) in outputs.elsewhere() {
+        let keys = watched.keys(|key, _| !wanted.has(kind, key)).into_iter();
+        unwanted.extend(keys.filter_map(|key| Some((kind, key.clone(), watched.get(&key)?))));
+    }
+    unwanted
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) struct Kept(BTreeMap<Key, (Fingerprint, Fingerprint)>);
 
 impl Kept {
     /// Returns true if the object's status is as wanted.
-    fn is_settled(&self, key: &Key, is: Fingerprint, wanted: Fingerprint) -> bool {
+    pub(super) fn is_settled(&self, key: &Key, is: Fingerprint, wanted: Fingerprint) -> bool {
         is == wanted || self.0.get(key) == Some(&(wanted, is))
     }
 }

@@ -13,6 +13,7 @@
 
 mod mounts;
 mod objects;
+mod statuses;
 
 use super::addresses::Addresses;
 use super::corrections::Corrections;
@@ -23,20 +24,20 @@ use super::object::Desired;
 use super::outputs::Outputs;
 use super::plan::{Wanted, step};
 use super::reserved::HostAddress;
-use super::statuses::{self, Kept, OfGateway};
+use super::statuses::{Kept, OfGateway};
 use super::table::{InObject, looks_late};
-use crate::api::client::describe;
 use crate::api::kind::Kind;
 use crate::api::watch::{Key, Watched};
 use crate::leader::election::Leadership;
 use crate::loaded::Loaded;
-use crate::metrics::{Metrics, Verb};
+use crate::metrics::Metrics;
 use crate::module::{MODULES, Module};
 use crate::replica::compiled::Compiled;
 use crate::settings::ControllerSettings;
 use crate::sinks::gateway::table_object;
 use crate::sources::federated::FederatedObject;
 use crate::sources::federation::FederationObject;
+use crate::sources::mcs::McsObject;
 use crate::sources::memory::{CHANGES, ClusterRecord};
 use crate::sources::pod::GatewayPod;
 use fedgate_engine::in_force::InForce;
@@ -46,8 +47,7 @@ use fedgate_federation::federate::{Condition, ConditionStatus};
 use fedgate_federation::{Finding, FindingReason, ObjectRef, Severity};
 use fedgate_process::clock::until;
 use jiff::Timestamp;
-use kube::api::DynamicObject;
-use kube::{Client, ResourceExt};
+use kube::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -75,6 +75,10 @@ pub(crate) struct Writer {
     pub federations: Watched<FederationObject>,
     /// The same, for the names over several clusters.
     pub federated_services: Watched<FederatedObject>,
+    /// The same, for the exports by the Multi-Cluster Services API; `None` if they do not count.
+    pub service_exports: Option<Watched<McsObject>>,
+    /// The same, for our own objects of that API; `None` if they are not written.
+    pub service_imports: Option<Watched<McsObject>>,
     /// Whether this replica leads.
     pub leadership: Leadership,
     /// The newest compilation.
@@ -98,7 +102,7 @@ pub(crate) struct Writer {
 struct Remembered {
     addresses: Addresses,
     corrections: Corrections,
-    kept: Kept,
+    kept: KeptStatuses,
     reported: BTreeSet<Finding>,
     /// What the exporter serves. A pass that only corrects an object need not publish all documents
     /// again.
@@ -106,6 +110,15 @@ struct Remembered {
     /// The last table in the cluster because of which a compilation was skipped: the gateway would
     /// have taken the compiled one for older.
     outgrown: Option<InObject>,
+}
+
+/// What the API server kept of the statuses, by kind.
+#[derive(Default)]
+struct KeptStatuses {
+    federations: Kept,
+    federated_services: Kept,
+    service_exports: Kept,
+    service_imports: Kept,
 }
 
 /// The results of a pass.
@@ -254,6 +267,8 @@ impl Writer {
             return false;
         }
         self.write_federated_statuses(compiled, remembered, pass).await;
+        self.write_service_imports(compiled, remembered, pass).await;
+        self.write_export_statuses(compiled, too_large.as_ref(), remembered, pass).await;
         pass.findings.extend(unprepared);
         pass.findings.extend(unreachable);
         pass.findings.extend(unkept);
@@ -392,90 +407,6 @@ impl Writer {
         let output = self.outputs.of(desired.kind, &desired.namespace);
         let found = output.and_then(|output| output.watched.get(&key(desired)));
         step(desired, found, self.settings.namespaces.own()).is_none()
-    }
-
-    async fn write_statuses(
-        &self,
-        compiled: &Compiled,
-        of_gateway: &OfGateway<'_>,
-        remembered: &mut Remembered,
-        pass: &mut Pass,
-    ) {
-        let api = Kind::IstioFederation.everywhere(&self.client);
-        for (key, wanted) in statuses::to_write(
-            compiled,
-            of_gateway,
-            &self.federations.all(),
-            &remembered.kept,
-            Timestamp::now(),
-        ) {
-            if !self.leadership.leads() {
-                return;
-            }
-            self.metrics.write(Kind::IstioFederation, Verb::Apply);
-            if let Err(error) = self.write_status(&api, &key, &wanted, &mut remembered.kept).await {
-                self.metrics.failed_write(Kind::IstioFederation);
-                tracing::warn!(
-                    peer = key.name,
-                    "the status cannot be written, trying again: {}",
-                    describe(&error)
-                );
-                pass.again_at(Instant::now() + RETRY);
-            }
-        }
-    }
-
-    async fn write_federated_statuses(
-        &self,
-        compiled: &Compiled,
-        remembered: &mut Remembered,
-        pass: &mut Pass,
-    ) {
-        let (kind, objects) = (Kind::FederatedService, self.federated_services.all());
-        let todo =
-            statuses::federated_to_write(compiled, &objects, &remembered.kept, Timestamp::now());
-        for (key, wanted) in todo {
-            if !self.leadership.leads() {
-                return;
-            }
-            self.metrics.write(kind, Verb::Apply);
-            let api = kind.within(&self.client, &key.namespace);
-            let sent = self.federated_services.sending();
-            match statuses::write(&api, &key, &wanted, &mut remembered.kept).await {
-                Ok(None) => {}
-                Ok(Some(object)) => self.federated_services.wrote(sent, object, |_| true),
-                Err(error) => {
-                    self.metrics.failed_write(kind);
-                    tracing::warn!(
-                        namespace = key.namespace,
-                        name = key.name,
-                        "the status of a FederatedService cannot be written, trying again: {}",
-                        describe(&error)
-                    );
-                    pass.again_at(Instant::now() + RETRY);
-                }
-            }
-        }
-    }
-
-    async fn write_status(
-        &self,
-        api: &kube::Api<DynamicObject>,
-        key: &Key,
-        wanted: &crate::status::DesiredStatus,
-        kept: &mut Kept,
-    ) -> kube::Result<()> {
-        let sent = self.federations.sending();
-        let Some(object) = statuses::write(api, key, wanted, kept).await? else { return Ok(()) };
-        let uid = object.uid().unwrap_or_default();
-        for transition in &wanted.transitions {
-            if let Some(event) = events::of_transition(&key.name, &uid, transition) {
-                self.events.queue(event);
-            }
-        }
-        // The whole status is ours; any other difference comes from someone else.
-        self.federations.wrote(sent, object, |_| true);
-        Ok(())
     }
 }
 

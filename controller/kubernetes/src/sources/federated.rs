@@ -66,7 +66,12 @@ pub(crate) type Local = Option<ServiceObject>;
 
 /// Extracts it.
 pub(crate) fn keep_local(object: DynamicObject) -> Local {
-    let service = service::keep(object).service.ok()?;
+    local(service::keep(object))
+}
+
+/// The same of a Service that is already read.
+pub(crate) fn local(read: service::Read) -> Local {
+    let service = read.service.ok()?;
     Some(ServiceObject {
         annotations: BTreeMap::new(),
         selector: BTreeMap::new(),

@@ -110,6 +110,12 @@ pub(crate) struct ClusterRecord {
     /// The suffix of its names over several clusters.
     #[serde(default)]
     pub federated_suffix: FederatedSuffix,
+    /// Whether `ServiceExport`s export Services.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mcs_exports: bool,
+    /// Whether `ServiceImport`s are written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mcs_imports: bool,
     /// What is missing in the cluster.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -156,6 +162,8 @@ impl ClusterRecord {
             times: settings.intervals().knowledge,
             namespaces: settings.namespaces.clone(),
             gateway_selector: settings.gateway.selector.clone(),
+            mcs_exports: settings.mcs_exports,
+            mcs_imports: settings.mcs_imports,
             findings: findings.to_vec(),
         }
     }

@@ -5,6 +5,7 @@
 //! | `federation` | `IstioFederation`s |
 //! | `policy` | `FederationPolicy`s |
 //! | `service` | Services with the export label |
+//! | `mcs` | `ServiceExport`s, which export Services without the label |
 //! | `slices` | the Pods of exported headless Services |
 //! | `federated` | `FederatedService`s, and the Services of this cluster that they name |
 //! | `entries` | others' ServiceEntries |
@@ -28,6 +29,7 @@ pub(super) mod federated;
 pub(super) mod federation;
 pub(super) mod gateway;
 mod json;
+pub(super) mod mcs;
 pub(super) mod memory;
 pub(super) mod network;
 pub(super) mod own;
@@ -60,12 +62,14 @@ use std::collections::BTreeMap;
 pub(crate) struct Observed {
     pub(super) federations: BTreeMap<Key, federation::FederationObject>,
     pub(super) policies: BTreeMap<Key, policy::Policy>,
-    pub(super) services: BTreeMap<Key, service::Labelled>,
+    /// The exported Services: those with the label, and those that a `ServiceExport` names.
+    pub(super) services: BTreeMap<Key, service::Read>,
+    pub(super) service_exports: BTreeMap<Key, mcs::McsObject>,
     pub(super) slices: BTreeMap<Key, slices::Slice>,
     /// Whether the API server refuses to list `slices`.
     pub(super) slices_refused: bool,
     pub(super) federated_services: BTreeMap<Key, federated::FederatedObject>,
-    /// The Services without the export label that are local members.
+    /// The Services that are local members and not exported.
     pub(super) local_services: BTreeMap<Key, federated::Local>,
     pub(super) gateway_services: BTreeMap<Key, gateway::GatewayService>,
     pub(super) pods: BTreeMap<Key, pod::GatewayPod>,

@@ -77,15 +77,29 @@ pub(crate) fn policies() -> Selection {
     Selection::everywhere("FederationPolicies", Kind::FederationPolicy)
 }
 
-/// The Services with the export label.
-pub(crate) fn services() -> Selection {
-    Selection::everywhere("exported Services", Kind::Service).labelled(service::SELECTOR)
+/// The Services among which the exported ones are: those with the export label. A `ServiceExport`
+/// can name any Service.
+pub(crate) fn services(mcs_exports: bool) -> Selection {
+    match mcs_exports {
+        true => Selection::everywhere("Services", Kind::Service),
+        false => {
+            Selection::everywhere("exported Services", Kind::Service).labelled(service::SELECTOR)
+        }
+    }
 }
 
-/// The EndpointSlices of exported headless Services.
-pub(crate) fn slices() -> Selection {
-    Selection::everywhere("EndpointSlices of exported Services", Kind::EndpointSlice)
-        .labelled(&slices::selector())
+/// The EndpointSlices of the headless ones among these Services.
+pub(crate) fn slices(mcs_exports: bool) -> Selection {
+    let name = match mcs_exports {
+        true => "EndpointSlices of headless Services",
+        false => "EndpointSlices of exported Services",
+    };
+    Selection::everywhere(name, Kind::EndpointSlice).labelled(&slices::selector(mcs_exports))
+}
+
+/// The Services that their owners export by the Multi-Cluster Services API.
+pub(crate) fn service_exports() -> Selection {
+    Selection::everywhere("ServiceExports", Kind::ServiceExport)
 }
 
 /// One name over several clusters.
@@ -97,6 +111,12 @@ pub(crate) fn federated_services() -> Selection {
 pub(crate) fn local_services() -> Selection {
     Selection::everywhere("Services without the export label", Kind::Service)
         .labelled(federated::NOT_EXPORTED)
+}
+
+/// Our ServiceImports.
+pub(crate) fn service_imports(owner: &str) -> Selection {
+    Selection::everywhere("ServiceImports", Kind::ServiceImport)
+        .labelled(&format!("{OWNER}={owner}"))
 }
 
 /// The gateway's Service.

@@ -1,4 +1,5 @@
-//! Services with the export label. The API server sends no others.
+//! Services that may be exported. Unless `ServiceExport`s count, the API server sends only those
+//! with the export label.
 
 use fedgate_federation::form::{self, FormError};
 use fedgate_federation::object::{PUBLIC_SERVICE_LABEL, ServiceObject};
@@ -7,21 +8,37 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 
-/// A labelled Service.
+/// A Service.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Labelled {
+pub(crate) struct Read {
     /// `metadata.uid`.
     pub(crate) uid: String,
+    /// Whether it has the export label, with whatever value.
+    pub(crate) has_label: bool,
     /// What an export needs of it, or why it cannot be exported.
     pub(crate) service: Result<ServiceObject, Box<Finding>>,
+}
+
+impl Read {
+    /// The same Service with the export label.
+    pub(crate) fn with_label(mut self) -> Self {
+        if let Ok(service) = &mut self.service {
+            service.labels.entry(PUBLIC_SERVICE_LABEL.to_owned()).or_default();
+        }
+        Self { has_label: true, ..self }
+    }
 }
 
 /// Selects the Services with the label, including those whose label has a value by mistake.
 pub(crate) const SELECTOR: &str = PUBLIC_SERVICE_LABEL;
 
 /// Extracts what is needed from an object.
-pub(crate) fn keep(object: DynamicObject) -> Labelled {
-    Labelled { uid: object.uid().unwrap_or_default(), service: service(object) }
+pub(crate) fn keep(object: DynamicObject) -> Read {
+    Read {
+        uid: object.uid().unwrap_or_default(),
+        has_label: object.labels().contains_key(PUBLIC_SERVICE_LABEL),
+        service: service(object),
+    }
 }
 
 fn service(object: DynamicObject) -> Result<ServiceObject, Box<Finding>> {

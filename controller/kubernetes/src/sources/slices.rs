@@ -17,9 +17,13 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 /// The label with the name of a slice's Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// Selects the slices of exported headless Services.
-pub(crate) fn selector() -> String {
-    format!("{PUBLIC_SERVICE_LABEL},{HEADLESS},{SERVICE_NAME}")
+/// Selects the slices of headless Services: with `mcs_exports` of all, because a `ServiceExport` sets
+/// no label, otherwise of those with the export label.
+pub(crate) fn selector(mcs_exports: bool) -> String {
+    match mcs_exports {
+        true => format!("{HEADLESS},{SERVICE_NAME}"),
+        false => format!("{PUBLIC_SERVICE_LABEL},{HEADLESS},{SERVICE_NAME}"),
+    }
 }
 
 /// What is kept of a slice.

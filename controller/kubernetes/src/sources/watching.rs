@@ -2,8 +2,8 @@
 
 use super::selection::{self, Selection};
 use super::{
-    Observed, entries, federated, federation, gateway, memory, network, passthrough, pod, policy,
-    roots, service, slices,
+    Observed, entries, federated, federation, gateway, mcs, memory, network, passthrough, pod,
+    policy, roots, service, slices,
 };
 use crate::api::watch::{Key, Rollbacks, Watch, Watched};
 use crate::identity::stored::{self, Stored};
@@ -11,7 +11,7 @@ use crate::settings::ControllerSettings;
 use fedgate_process::tasks::Tasks;
 use kube::Client;
 use kube::api::DynamicObject;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -30,7 +30,11 @@ pub(crate) struct Wakes {
 pub(crate) struct Sources {
     federations: Watched<federation::FederationObject>,
     policies: Watched<policy::Policy>,
-    services: Watched<service::Labelled>,
+    services: Watched<service::Read>,
+    /// `None` if they do not count. Otherwise `services` has all Services of the cluster.
+    service_exports: Option<Watched<mcs::McsObject>>,
+    /// `None` if they are not written.
+    service_imports: Option<Watched<mcs::McsObject>>,
     slices: Watched<slices::Slice>,
     federated_services: Watched<federated::FederatedObject>,
     local_services: Watched<federated::Local>,
@@ -57,7 +61,7 @@ impl Sources {
         tasks: &mut Tasks,
     ) -> Self {
         let (namespaces, gateway) = (&settings.namespaces, &settings.gateway);
-        let need_local_services = Arc::<Notify>::default();
+        let (need_local_services, mcs_exports) = (Arc::<Notify>::default(), settings.mcs_exports);
         Self {
             federations: Watched::start(
                 Watch {
@@ -67,8 +71,17 @@ impl Sources {
                 tasks,
             ),
             policies: source(client, selection::policies(), policy::keep, wakes, tasks),
-            services: source(client, selection::services(), service::keep, wakes, tasks),
-            slices: source(client, selection::slices(), slices::keep, wakes, tasks),
+            services: source(client, selection::services(mcs_exports), service::keep, wakes, tasks),
+            service_exports: mcs_exports.then(|| {
+                let watch = watch(client, selection::service_exports(), mcs::keep, wakes);
+                Watched::start(Watch { is_news: mcs::is_news, ..watch }, tasks)
+            }),
+            service_imports: settings.mcs_imports.then(|| {
+                let selection = selection::service_imports(namespaces.own());
+                let watch = watch(client, selection, mcs::keep, wakes);
+                Watched::start(Watch { wake: Arc::clone(&wakes.outputs), ..watch }, tasks)
+            }),
+            slices: source(client, selection::slices(mcs_exports), slices::keep, wakes, tasks),
             federated_services: Watched::start(
                 Watch {
                     is_news: federated::is_news,
@@ -139,14 +152,24 @@ impl Sources {
 
     /// The current state of all sources.
     pub(crate) fn observed(&self) -> Observed {
+        let (federated_services, service_exports) =
+            (self.federated_services.all(), self.service_exports());
+        let local = federated::named(federated_services.values()).collect();
+        let services = match self.service_exports {
+            Some(_) => mcs::split(self.services.all(), &service_exports, &local),
+            None => {
+                mcs::Split { exported: self.services.all(), local: self.local_services(&local) }
+            }
+        };
         Observed {
             federations: self.federations.all(),
             policies: self.policies.all(),
-            services: self.services.all(),
+            services: services.exported,
+            service_exports,
             slices: self.slices.all(),
             slices_refused: slices::is_refused(&self.slices),
-            federated_services: self.federated_services.all(),
-            local_services: self.local_services(),
+            federated_services,
+            local_services: services.local,
             gateway_services: self.gateway_services.all(),
             pods: self.pods.all(),
             nodes: self.nodes.all(),
@@ -169,11 +192,24 @@ impl Sources {
         &self.federated_services
     }
 
+    /// The `ServiceExport`s whose status is written; `None` if they do not count.
+    pub(crate) fn watched_service_exports(&self) -> Option<&Watched<mcs::McsObject>> {
+        self.service_exports.as_ref()
+    }
+
+    /// The `ServiceImport`s whose status is written; `None` if they are not written.
+    pub(crate) fn service_imports(&self) -> Option<&Watched<mcs::McsObject>> {
+        self.service_imports.as_ref()
+    }
+
+    fn service_exports(&self) -> BTreeMap<Key, mcs::McsObject> {
+        self.service_exports.as_ref().map(Watched::all).unwrap_or_default()
+    }
+
     /// The Services without the export label that are local members.
-    fn local_services(&self) -> BTreeMap<Key, federated::Local> {
-        let all = self.federated_services.all();
-        let found = |key: Key| Some((key.clone(), self.local_services.get(&key)?));
-        federated::named(all.values()).filter_map(found).collect()
+    fn local_services(&self, local: &BTreeSet<Key>) -> BTreeMap<Key, federated::Local> {
+        let found = |key: &Key| Some((key.clone(), self.local_services.get(key)?));
+        local.iter().filter_map(found).collect()
     }
 
     /// The present content of the Secret with this cluster's identity; `None` if unknown.
@@ -194,10 +230,12 @@ impl Sources {
 
     /// What was not listed yet, with the reason if there is one. Does not wait for ServiceCIDRs,
     /// which older clusters lack, or for others' ServiceEntries and the identity, whose findings
-    /// can come later. A cluster without the definition of `FederatedService`s has none.
+    /// can come later. A cluster without the definition of `FederatedService`s or `ServiceExport`s
+    /// has none.
     pub(crate) fn missing(&self) -> Vec<String> {
         let federated = &self.federated_services;
-        let needs_local = federated::named(federated.all().values()).next().is_some();
+        let needs_local = self.service_exports.is_none()
+            && federated::named(federated.all().values()).next().is_some();
         if needs_local {
             self.need_local_services.notify_one();
         }
@@ -205,6 +243,10 @@ impl Sources {
             missing(&self.federations),
             missing(&self.policies),
             missing(&self.services),
+            self.service_exports
+                .as_ref()
+                .filter(|exports| !exports.is_unknown_kind())
+                .and_then(missing),
             slices::missing(&self.slices),
             missing(federated).filter(|_| !federated.is_unknown_kind()),
             missing(&self.local_services).filter(|_| needs_local),

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 /// The word for this cluster, which no peer can have: peers are names of `IstioFederation`s, and
 /// the spec has the same word.
-const LOCAL: &str = "local";
+pub(crate) const LOCAL: &str = "local";
 
 /// Computes the status of an object. `service` is what is in force for it; without it, `refused`
 /// says why.
@@ -47,7 +47,12 @@ pub(crate) fn desired(
     DesiredStatus { fingerprint: fingerprint(&status), value: status, transitions: Vec::new() }
 }
 
-fn condition(kind: &str, status: ConditionStatus, reason: &str, message: String) -> PeerCondition {
+pub(super) fn condition(
+    kind: &str,
+    status: ConditionStatus,
+    reason: &str,
+    message: String,
+) -> PeerCondition {
     PeerCondition {
         kind: kind.to_owned(),
         status,
@@ -76,7 +81,7 @@ fn accepted(service: Option<&FederatedService>, refused: Option<&Finding>) -> Pe
 }
 
 /// True if it was seen that calls to each port get through.
-fn ready(service: Option<&FederatedService>) -> PeerCondition {
+pub(super) fn ready(service: Option<&FederatedService>) -> PeerCondition {
     let Some(service) = service else {
         let message = "the name is not in force".to_owned();
         return condition("Ready", ConditionStatus::False, "NotAccepted", message);

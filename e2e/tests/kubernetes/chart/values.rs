@@ -55,6 +55,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     ("gateway.drainSeconds=2", &["gateway.minimumDrainSeconds is 5"]),
     ("gateway.labels.istio=null", &["gateway.labels is empty"]),
+    ("mcs.imports=true", &["federatedServices.suffix is \"\"", "expected svc.clusterset.local"]),
     ("network.podCIDRs[0]=10.0.0.0", &["/network/podCIDRs/0"]),
     ("times.poll=soon", &["/times/poll"]),
     ("connections.keepalive=never", &["/connections/keepalive"]),

@@ -1,5 +1,5 @@
 //! Checks what the controller may do. The needs are repeated here from
-//! `deploy/kubernetes/rbac.yaml`; a test compares the two.
+//! `deploy/kubernetes/rbac.yaml` and `deploy/mcs/rbac.yaml`; a test compares them.
 
 use super::facts::{Facts, NamespaceRole, Need};
 use super::report::{Check, Section};
@@ -67,6 +67,23 @@ pub(super) fn needs(namespaces: &Namespaces) -> Vec<Need> {
     needs.0
 }
 
+/// What it needs in addition for the Multi-Cluster Services API, in both directions.
+pub(super) fn needs_of_mcs(exports: bool, imports: bool) -> Vec<Need> {
+    let (mut needs, cluster) = (Needs(Vec::new()), (NamespaceRole::Cluster, None));
+    if exports {
+        needs.of_kind(cluster, Kind::ServiceExport, WATCH);
+        let status = (Kind::ServiceExport.group(), Kind::ServiceExport.plural(), "status");
+        needs.add(cluster, status, None, &["patch"]);
+    }
+    if imports {
+        needs.of_kind(cluster, Kind::ServiceImport, LOOK);
+        needs.of_kind(cluster, Kind::ServiceImport, WRITE);
+        let status = (Kind::ServiceImport.group(), Kind::ServiceImport.plural(), "status");
+        needs.add(cluster, status, None, &["patch"]);
+    }
+    needs.0
+}
+
 struct Needs(Vec<Need>);
 
 impl Needs {
@@ -129,7 +146,8 @@ fn line(account: &str, answers: &[&(Need, bool)]) -> Check {
     }
     let missing: Vec<_> =
         missing.iter().map(|(what, verbs)| format!("{} {what}", verbs.join(", "))).collect();
-    let hint = "apply the roles of this version (deploy/kubernetes/rbac.yaml), with the namespaces from the controller's flags; use \
+    let hint = "apply the roles of this version (deploy/kubernetes/rbac.yaml, and deploy/mcs/rbac.yaml for the Multi-Cluster \
+                Services API), with the namespaces from the controller's flags; use \
                 --service-account for another ServiceAccount";
     Check::failed("permissions", title, format!("it may not {}", missing.join("; ")), hint)
 }

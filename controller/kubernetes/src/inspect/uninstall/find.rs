@@ -49,6 +49,11 @@ impl Find<'_> {
                 Err(why) => problems.extend(why),
             }
         }
+        // They are in the namespaces of FederatedServices, and only some installations have them.
+        match self.of_kind(Kind::ServiceImport, std::iter::empty()).await {
+            Ok(found) => items.extend(found),
+            Err(why) => problems.extend(why),
+        }
         (items.into_iter().collect(), problems)
     }
 

@@ -27,7 +27,7 @@ impl Stage {
     /// `FederatedService`.
     pub(super) fn of(kind: Kind, name: &str, is_import: bool) -> Self {
         match kind {
-            Kind::DestinationRule => Self::Import,
+            Kind::DestinationRule | Kind::ServiceImport => Self::Import,
             Kind::ServiceEntry | Kind::VirtualService if is_import => Self::Import,
             Kind::EnvoyFilter if is_import => Self::Binding,
             Kind::Gateway => Self::Port,

@@ -10,7 +10,7 @@ use crate::sinks::apply::{self, Applied};
 use crate::sinks::corrections::CONTESTED;
 use crate::sinks::object::Desired;
 use crate::sinks::plan::{Step, step, unwanted};
-use crate::sinks::{addresses, bindings, federated, imports, passthrough, pods};
+use crate::sinks::{addresses, bindings, federated, imports, passthrough, pods, service_imports};
 use crate::sources::passthrough::CURE;
 use fedgate_engine::in_force::InForce;
 use fedgate_federation::{Finding, FindingReason};
@@ -109,6 +109,20 @@ impl Writer {
             && self.write_in_turn(federated::names(settings, services), remembered, pass).await
     }
 
+    /// Writes the ServiceImports and their status, once the cluster has their definition.
+    pub(super) async fn write_service_imports(
+        &self,
+        compiled: &Compiled,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) {
+        if self.outputs.has_service_imports() {
+            let objects = service_imports::objects(&self.settings, &compiled.in_force.federation);
+            self.write_all_of(objects, remembered, pass).await;
+            self.write_import_statuses(compiled, remembered, pass).await;
+        }
+    }
+
     /// Writes objects one after another, because each may depend on the one before. Returns true if
     /// all were written; a newer compilation stops it.
     async fn write_in_turn(
@@ -185,7 +199,7 @@ impl Writer {
     }
 
     /// Returns true if there is a newer compilation.
-    fn is_superseded(&self) -> bool {
+    pub(super) fn is_superseded(&self) -> bool {
         self.newest.has_changed().unwrap_or(true)
     }
 

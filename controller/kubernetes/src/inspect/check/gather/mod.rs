@@ -9,7 +9,7 @@ mod reviews;
 mod written;
 
 use super::facts::{Facts, Mesh, Names, Pods};
-use super::permissions::needs;
+use super::permissions::{needs, needs_of_mcs};
 use crate::inspect::names::{NameService, corefile};
 use crate::inspect::snapshot::Snapshot;
 use crate::settings::Namespaces;
@@ -39,9 +39,12 @@ pub(crate) async fn gather(
     let record = snapshot.as_ref().ok().map(|snapshot| &snapshot.record);
     let namespaces =
         record.map_or_else(|| Namespaces::all_in(namespace), |record| record.namespaces.clone());
+    let mut needs = needs(&namespaces);
+    let of_mcs = record.map(|record| needs_of_mcs(record.mcs_exports, record.mcs_imports));
+    needs.extend(of_mcs.unwrap_or_default());
     let (permissions, written, mesh, names) = match &api {
         Ok(_) => tokio::join!(
-            reviews::ask(client, needs(&namespaces), (namespace, service_account), progress),
+            reviews::ask(client, needs, (namespace, service_account), progress),
             written::ask(client, &namespaces),
             mesh::ask(client, &namespaces.root, &pods),
             names(client, &namespaces)

@@ -1,20 +1,22 @@
-//! Tests that the needs of the controller are exactly what `deploy/kubernetes/rbac.yaml` grants.
+//! Tests that the needs of the controller are exactly what `deploy/kubernetes/rbac.yaml` and
+//! `deploy/mcs/rbac.yaml` grant.
 
 use crate::inspect::check::facts::Need;
-use crate::inspect::check::permissions::needs;
+use crate::inspect::check::permissions::{needs, needs_of_mcs};
 use crate::settings::Namespaces;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 const RBAC: &str = include_str!("../../../../../../deploy/kubernetes/rbac.yaml");
+const MCS: &str = include_str!("../../../../../../deploy/mcs/rbac.yaml");
 
 /// Group, resource with subresource, name, verb, namespace.
 type Granted = (String, String, Option<String>, String, Option<String>);
 
-fn granted() -> BTreeSet<Granted> {
+fn granted(manifests: &str) -> BTreeSet<Granted> {
     let mut granted = BTreeSet::new();
-    for document in RBAC.split("\n---\n") {
+    for document in manifests.split("\n---\n") {
         let value: Value = serde_saphyr::from_str(document).unwrap();
         match value["kind"].as_str() {
             Some("ClusterRole") => {
@@ -73,7 +75,7 @@ fn needed(need: &Need) -> Granted {
 
 #[test]
 fn exactly_the_needed_permissions_are_granted() {
-    let granted = granted();
+    let granted = granted(RBAC);
     let needed: BTreeSet<_> =
         needs(&Namespaces::all_in("fedgate-system")).iter().map(needed).collect();
     let everywhere = |(group, resource, name, verb, _): &Granted| {
@@ -84,4 +86,16 @@ fn exactly_the_needed_permissions_are_granted() {
     assert!(missing.is_empty(), "needed and not granted: {missing:#?}");
     let surplus: Vec<_> = granted.difference(&needed).collect();
     assert!(surplus.is_empty(), "granted and not needed: {surplus:#?}");
+}
+
+#[test]
+fn the_multi_cluster_services_api_needs_exactly_its_own_role() {
+    let needed: BTreeSet<_> = needs_of_mcs(true, true).iter().map(needed).collect();
+    assert_eq!(granted(MCS), needed);
+    let kinds = |exports, imports| -> BTreeSet<_> {
+        needs_of_mcs(exports, imports).iter().map(|need| need.resource).collect()
+    };
+    assert_eq!(kinds(true, false), ["serviceexports"].into());
+    assert_eq!(kinds(false, true), ["serviceimports"].into());
+    assert!(kinds(false, false).is_empty());
 }
