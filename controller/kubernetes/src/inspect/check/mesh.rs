@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, Istiod, is};
 use super::report::{Check, Section};
-use super::{ambient, istio_version, names};
+use super::{ambient, istio_version, mcs, names};
 use crate::inspect::snapshot::Snapshot;
 use fedgate_federation::bundle::roots_from_pem;
 use fedgate_federation::document::Limits;
@@ -24,7 +24,7 @@ pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
             Err(why) => Check::skipped(name, title, why),
         };
     let istiods = facts.mesh.istiods.as_deref().unwrap_or_default();
-    let checks = vec![
+    let mut checks = vec![
         istio_version::check(facts, snapshot.record.namespaces.delivery),
         of_config("mesh-trust-domain", TRUST_DOMAIN, &|config| trust_domain(config, snapshot)),
         of_config("outbound-policy", OUTBOUND, &outbound),
@@ -34,6 +34,9 @@ pub(super) fn section(snapshot: &Snapshot, facts: &Facts) -> Section {
         ambient::clients(snapshot, facts),
         of_config("peers-network", ambient::NETWORKS, &|config| ambient::networks(config, istiods)),
     ];
+    if mcs::is_used(snapshot) {
+        checks.push(of_istiods(mcs::NAME, mcs::TITLE, &|istiods| mcs::check(snapshot, istiods)));
+    }
     Section { name, checks }
 }
 

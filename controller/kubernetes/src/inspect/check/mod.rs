@@ -12,7 +12,7 @@
 //! | [`controller`] | whether a controller leads |
 //! | [`cluster`] | what this cluster offers to its peers |
 //! | [`gateway`] | what the gateway gets, and what it has |
-//! | [`mesh`], [`istio_version`], [`names`], [`ambient`] | whether fedgate can work in this mesh |
+//! | [`mesh`], [`istio_version`], [`names`], [`ambient`], [`mcs`] | whether fedgate can work in this mesh |
 //! | [`imports`] | the objects that imports need |
 //! | [`peers`] | each peer |
 
@@ -25,6 +25,7 @@ mod gateway;
 mod gather;
 mod imports;
 mod istio_version;
+mod mcs;
 mod mesh;
 mod names;
 mod peers;

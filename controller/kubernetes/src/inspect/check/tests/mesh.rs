@@ -41,6 +41,31 @@ fn proxies(images: [Option<&str>; 2]) -> Report {
     })
 }
 
+/// The report for a cluster that uses the Multi-Cluster Services API, with this variable of istiod.
+fn with_mcs(exports: bool, imports: bool, variable: &str) -> Report {
+    changed(nothing, |facts| {
+        let record = &mut facts.snapshot.as_mut().unwrap().record;
+        (record.mcs_exports, record.mcs_imports) = (exports, imports);
+        let istiods = facts.mesh.istiods.as_mut().unwrap();
+        istiods[0].environment.insert(variable.to_owned(), "true".to_owned());
+    })
+}
+
+#[test]
+fn an_istiod_that_uses_the_multi_cluster_services_api_itself_fails() {
+    let [auto, host] = ["ENABLE_MCS_AUTO_EXPORT", "ENABLE_MCS_HOST"];
+    for (exports, imports, variable) in [(true, false, auto), (false, true, host)] {
+        let report = with_mcs(exports, imports, variable);
+        assert_only(&report, CheckOutcome::Failed, "mcs-istiod", &["istiod", variable]);
+        // The other direction does not concern it, and neither does a cluster without the API.
+        let other = with_mcs(imports, exports, variable);
+        assert_eq!(found(&other, "mcs-istiod").0, CheckOutcome::Ok);
+        let unused = with_mcs(false, false, variable);
+        let mut checks = unused.sections.iter().flat_map(|section| &section.checks);
+        assert!(checks.all(|check| check.name != "mcs-istiod"));
+    }
+}
+
 #[test]
 fn istio_before_1_29_fails() {
     let report = proxies([Some("1.29.2"), Some("1.28.4")]);
