@@ -17,6 +17,7 @@ mod idle;
 mod injection;
 mod load;
 mod low_ports;
+mod mcs;
 mod monitoring;
 mod names;
 mod networks;
