@@ -133,7 +133,7 @@ enum Command {
     /// chart.
     ///
     /// The definitions go to deploy/kubernetes and to the chart, the manifests to deploy/kubernetes
-    /// and deploy/passthrough.
+    /// and the folders of single features beside it.
     Generate {
         /// Write nothing; fail if a file differs from what would be written.
         #[arg(long)]
@@ -147,6 +147,14 @@ enum Command {
         /// Write the page. A failed or missing test is still a failure.
         #[arg(long)]
         record: bool,
+    },
+    /// Run the conformance suite of the Multi-Cluster Services API on two clusters.
+    ///
+    /// It ends well if the suite wrote its report, target/mcs-conformance/report.yaml. docs/mcs.md
+    /// says how to build the suite.
+    McsConformance {
+        /// The suite's program.
+        suite: std::path::PathBuf,
     },
     /// Check that every file is formatted.
     Fmt,
@@ -279,6 +287,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Generate { check: true } => generate::check(),
         Command::Generate { check: false } => generate::write(),
         Command::Conformance { record } => conformance::check(record),
+        Command::McsConformance { suite } => tests::mcs_conformance(&suite),
         Command::Fmt => check::fmt(),
         Command::Clippy => check::clippy(),
         Command::Doc => check::doc(),

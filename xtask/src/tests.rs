@@ -208,6 +208,26 @@ pub fn load(more: &[String]) -> Result<()> {
     become_command(command.arg("--nocapture").args(more))
 }
 
+/// Runs the conformance suite of the Multi-Cluster Services API.
+///
+/// # Errors
+/// When something cannot be built, fetched or started.
+pub fn mcs_conformance(suite: &Path) -> Result<()> {
+    let suite = suite.canonicalize().with_context(|| {
+        format!("there is no {}; docs/mcs.md says how to build the suite", suite.display())
+    })?;
+    kubernetes_programs()?;
+    fedgate::build()?;
+    let program = test_binary("mcs_conformance")?;
+    step("running the conformance suite; this takes several minutes");
+    let mut command = network::isolated(program.as_os_str())?;
+    command
+        .current_dir(root().join("e2e"))
+        .env("CARGO_NET_OFFLINE", "true")
+        .env("MCS_CONFORMANCE", suite);
+    become_command(command.arg("--nocapture"))
+}
+
 /// Measures one controller in files mode with thousands of peers.
 ///
 /// # Errors
