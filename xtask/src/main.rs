@@ -208,8 +208,12 @@ enum Part {
 enum Measurement {
     /// Compare what fedgate and its alternatives cost a gateway, on real Envoys.
     ///
-    /// `cargo xtask bench envoy --help` lists the arguments.
-    #[command(disable_help_flag = true)]
+    /// `--short` takes less than two minutes and fails if a result is outside wide limits. `--rows
+    /// 10,1000`, `--rounds 20` and `--connections 300` set the sizes of the table, how often each
+    /// variant is measured, and how many connections a measurement has. `--record` writes the
+    /// results into docs/performance, `--redraw` draws the recorded ones again, and `--compare
+    /// FOLDER` compares with others. `--instructions` counts Envoy's instructions, which needs
+    /// Valgrind.
     Envoy(More),
     /// Measure one controller with 2,000 peers. Takes some ten minutes.
     Controller {
@@ -333,20 +337,35 @@ mod command_line {
         Cli::command().debug_assert();
     }
 
-    /// A measurement takes minutes, so a question about it must not start it.
+    /// Commands take minutes, so a question about one must not start it.
     #[test]
-    fn help_for_a_measurement_does_not_start_it() {
-        for which in ["", " controller", " kubernetes", " istio"] {
-            let error = parsed(&format!("xtask bench{which} --help")).err();
-            assert_eq!(error, Some(ErrorKind::DisplayHelp), "{which}");
+    fn help_starts_nothing() {
+        fn lines(command: &clap::Command, line: &str, all: &mut Vec<String>) {
+            all.push(line.to_owned());
+            for below in command.get_subcommands() {
+                lines(below, &format!("{line} {}", below.get_name()), all);
+            }
         }
-        // This program has arguments of its own, and explains them.
-        let command = parsed("xtask bench envoy --help");
+        let mut all = Vec::new();
+        lines(&Cli::command(), "xtask", &mut all);
+        all.extend(["envoy", "kubernetes", "istio"].map(|part| format!("xtask e2e {part}")));
+        assert!(all.len() > 30, "{all:?}");
+        for line in all {
+            for flag in ["--help", "-h"] {
+                let error = parsed(&format!("{line} {flag}")).err();
+                assert_eq!(error, Some(ErrorKind::DisplayHelp), "{line} {flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_measurement_hands_its_arguments_on() {
+        let command = parsed("xtask bench envoy --short");
         let Ok(Command::Bench { measurement: Some(Measurement::Envoy(passed_on)), .. }) = command
         else {
             panic!("not passed on");
         };
-        assert_eq!(passed_on.more, ["--help"]);
+        assert_eq!(passed_on.more, ["--short"]);
     }
 
     #[test]
