@@ -4,6 +4,7 @@
 //! runs `federate` over all of it. What survives a restart (knowledge, versions, the last table) is
 //! passed in at the start.
 
+use crate::changed::LastObjects;
 use crate::confirmations::Confirmations;
 use fedgate_core::{PeerName, Table};
 use fedgate_exchange::importer::PeerUpdate;
@@ -11,6 +12,7 @@ use fedgate_federation::federate::{Memory, Published};
 use fedgate_federation::knowledge::{PeerKnowledge, Times};
 use fedgate_federation::object::{IstioFederationSpec, Named, Objects, Peer};
 use fedgate_federation::{Federation, Finding, Inputs, LocalCluster, Severity, federate_again};
+use fedgate_trace::{Causes, Change};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -36,6 +38,7 @@ pub struct Compiler {
     peers: BTreeSet<PeerName>,
     /// The time of the last compilation.
     compiled: Timestamp,
+    last_objects: LastObjects,
 }
 
 impl Compiler {
@@ -58,6 +61,7 @@ impl Compiler {
             memory: Memory::default(),
             peers: BTreeSet::new(),
             compiled: Timestamp::UNIX_EPOCH,
+            last_objects: LastObjects::default(),
         }
     }
 
@@ -99,6 +103,30 @@ impl Compiler {
         self.compiled = now;
         self.peers = federation.peers.iter().map(|report| report.peer.name.clone()).collect();
         federation
+    }
+
+    /// Compiles what has changed, and begins the trace of what follows from `causes`. If nothing is
+    /// new, there is no trace: on Kubernetes, what the controller writes wakes it, too.
+    pub fn compile_traced(&mut self, now: Timestamp, causes: &mut Causes) -> (Federation, Change) {
+        let Some(began) = causes.now() else { return (self.compile(now), Change::default()) };
+        let version = |table: &Table| (table.generation(), table.hash());
+        let before = version(&self.table);
+        let federation = self.compile(now);
+        let (objects, count) = self.last_objects.changed(&self.objects);
+        let publishes = federation.published != self.previous;
+        if count == 0 && !publishes && version(&self.table) == before && !causes.has_answers() {
+            causes.clear();
+            return (federation, Change::default());
+        }
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let change = causes.change(began);
+        change.done("compile", began);
+        if count > 0 {
+            change.set_list("fedgate.objects", objects);
+            change.set("fedgate.changed_objects", number(count as u64));
+        }
+        change.set("fedgate.generation", number(self.table.generation()));
+        (federation, change)
     }
 
     /// The spec and the annotations of a peer's object as they are, or as they last were when it was
@@ -237,7 +265,8 @@ mod tests {
             let report = federation.peer(&name).unwrap().clone();
             let mut knowledge = known();
             knowledge.record_not_modified(DocumentKind::Public, at(confirmed_at));
-            let update = PeerUpdate { peer: name.clone(), knowledge, changed: false };
+            let update =
+                PeerUpdate { peer: name.clone(), knowledge, changed: false, received: None };
             let needed = compiler.learned(update);
             let stale = report.conditions.iter().find(|one| one.kind == ConditionType::Stale);
             let is_stale = stale.unwrap().status == ConditionStatus::True;

@@ -14,10 +14,12 @@
 //! | [`running`] | whether the site's Envoys run |
 //! | [`metrics`] | the controller's metrics |
 //! | `service` | reads a Service for exports |
+//! | `changed` | which objects a change is about, for traces |
 
 // Tests create files the way operators and their editors do, and start servers of their own.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
+mod changed;
 pub mod compiler;
 pub mod confirmations;
 pub mod explain;

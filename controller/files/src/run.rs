@@ -23,6 +23,7 @@ use fedgate_process::machine;
 use fedgate_process::schedule::CompileSchedule;
 use fedgate_process::signals::{Request, Signals};
 use fedgate_process::tasks::Tasks;
+use fedgate_trace::{Causes, Instance, Tracer};
 use jiff::Timestamp;
 use reload::Reload;
 use std::path::{Path, PathBuf};
@@ -50,9 +51,13 @@ pub async fn run(dir: &Path) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let probed_with = ProbeIdentity::default();
     let (updates, mut learned) = mpsc::channel(LEARNED);
+    let tracer = tracer(&settings)?;
     let mut site = Site::new(settings, local, state, deployment)?;
-    let mut importer =
-        Importer::new(importer_settings(&site, &metrics, probed_with.clone()), updates);
+    site.causes = Causes::new(tracer.clone());
+    let mut importer = Importer::new(
+        importer_settings(&site, &metrics, probed_with.clone()).traced(tracer.is_on()),
+        updates,
+    );
     let mut servers = serve(&mut site, reload.tls(), &metrics, &stopped).await?;
 
     let mut envoys = EnvoyWatch::start(site.envoy_files());
@@ -114,6 +119,7 @@ pub async fn run(dir: &Path) -> Result<()> {
     drop(importer);
     site.save_all();
     stop_all(&stop, servers, &ended).await;
+    tracer.stop().await;
     ended
 }
 
@@ -135,11 +141,20 @@ fn watch_again(dir: &Path, settings: &Settings, paths: &mut Vec<PathBuf>, change
     }
 }
 
+fn tracer(settings: &Settings) -> Result<Tracer> {
+    let trust_domain = settings.trust_domain.as_str();
+    let version = env!("CARGO_PKG_VERSION");
+    let instance = Instance { trust_domain, name: trust_domain, version };
+    Ok(Tracer::start(settings.tracing.as_ref(), instance)?)
+}
+
 /// Reads all files. Schedules another look if some are still being written.
 fn reload_all(reload: &mut Reload, site: &mut Site, changes: &mut Changes) {
+    let began = site.causes.now();
     if reload.all(site, &changes.open_files()) {
         changes.again_in(UNFINISHED);
     }
+    site.causes.own("read files", began);
 }
 
 /// How soon to look again at a file that is being written.

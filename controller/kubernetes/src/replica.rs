@@ -22,6 +22,7 @@ use fedgate_exchange::keyring::Keyring;
 use fedgate_federation::credentials::Credentials;
 use fedgate_federation::federate::Published;
 use fedgate_federation::{Federation, Finding, Severity};
+use fedgate_trace::{Causes, Change, Tracer};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub(super) struct Replica {
     rollbacks: Rollbacks,
     /// How many rollbacks the published numbers have outgrown.
     outgrown: u64,
+    /// What has been seen since the last compilation, for its trace.
+    causes: Causes,
 }
 
 /// What is known of this cluster's own certificates.
@@ -116,12 +119,25 @@ impl Replica {
             certificates,
             rollbacks: Rollbacks::default(),
             outgrown: 0,
+            causes: Causes::default(),
         })
     }
 
     /// Renumbers everything after the API server's data went back.
     pub(super) fn noticing(self, rollbacks: Rollbacks) -> Self {
         Self { rollbacks, ..self }
+    }
+
+    /// Records traces of what a leader does.
+    pub(super) fn traced(self, tracer: Tracer) -> Self {
+        let (settings, updates) = self.asking;
+        let asking = (settings.traced(tracer.is_on()), updates);
+        Self { asking, causes: Causes::new(tracer), ..self }
+    }
+
+    /// Notes that an object has changed.
+    pub(super) fn noticed(&mut self) {
+        self.causes.own("watch", self.causes.now());
     }
 
     /// What is missing before anything can be compiled.
@@ -136,8 +152,11 @@ impl Replica {
 
     /// Takes the result of a round with a peer; returns true if it changes anything.
     pub(super) fn learned(&mut self, update: PeerUpdate) -> bool {
-        let peer = update.peer.clone();
+        let (peer, received) = (update.peer.clone(), update.received.clone());
         let changed = self.importer.is_some() && self.compiler.learned(update);
+        if let Some(received) = received.filter(|_| changed) {
+            self.causes.answer(peer.as_str(), received);
+        }
         // The stored knowledge is older than what the last leader knew, so the first answer is
         // always news.
         let first = self.importer.is_some() && self.asked.insert(peer.clone());
@@ -186,7 +205,11 @@ impl Replica {
         self.compiler.cluster = cluster;
         self.compiler.objects = observed.objects();
         self.compiler.objects.findings.extend(findings.iter().cloned());
-        let mut federation = self.compiler.compile(now);
+        if self.importer.is_none() {
+            // What a follower compiles has no effects.
+            self.causes.clear();
+        }
+        let (mut federation, change) = self.compiler.compile_traced(now, &mut self.causes);
         if let Some(there) =
             there.filter(|there| self.importer.is_some() && looks_late(&self.compiler.table, there))
         {
@@ -200,7 +223,7 @@ impl Replica {
         federation.findings.splice(errors..errors, taken.iter().cloned());
         let findings = [findings, taken].concat();
         self.has_table |= federation.table.is_ok();
-        let next = self.hand_on(&observed, federation, findings, stored.as_ref(), now);
+        let next = self.hand_on(&observed, (federation, change), findings, stored.as_ref(), now);
         // A leader that does not know the cluster's table yet begins as soon as it does.
         let waits = self.leadership.leads() && self.importer.is_none();
         next.into_iter().chain(now.checked_add(LISTED).ok().filter(|_| waits)).min()
@@ -294,7 +317,7 @@ impl Replica {
     fn hand_on(
         &mut self,
         observed: &Observed,
-        federation: Federation,
+        (federation, change): (Federation, Change),
         missing: Vec<Finding>,
         stored: Option<&Published>,
         now: Timestamp,
@@ -351,6 +374,7 @@ impl Replica {
             knowledge: self.compiler.knowledge.clone(),
             saved: self.saved.clone(),
             asked: self.asked.clone(),
+            change,
         })));
         next
     }

@@ -20,6 +20,7 @@ use fedgate_process::file_watch;
 use fedgate_process::listen::{listen, stop_all, stop_signal};
 use fedgate_process::signals::Signals;
 use fedgate_process::tasks::Tasks;
+use fedgate_trace::{Instance, Tracer};
 use replica_loop::{Parts, ReplicaLoop};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
         ended = servers.ended() => return Err(ended),
     };
     keyring.use_keys(identity.keys.clone());
+    let tracer = tracer(&settings)?;
     let parts = Parts {
         client,
         settings,
@@ -79,6 +81,7 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
         health: health.clone(),
         metrics,
         own_metrics,
+        tracer: tracer.clone(),
     };
     let (mut replica, election) = ReplicaLoop::start(parts)?;
     servers.spawn("the election", election.run(stop_signal(&stopped)));
@@ -86,7 +89,17 @@ pub async fn run(settings: ControllerSettings) -> Result<()> {
     // Stop writing before the Lease is released.
     drop(replica);
     stop_all(&stop, servers, &ended).await;
+    tracer.stop().await;
     ended
+}
+
+fn tracer(settings: &ControllerSettings) -> Result<Tracer> {
+    let instance = Instance {
+        trust_domain: settings.trust_domain.as_str(),
+        name: &settings.pod_name,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Ok(Tracer::start(settings.tracing()?.as_ref(), instance)?)
 }
 
 /// Runs until `stop` is ready or a task ends, which is an error and makes `/healthz` fail.

@@ -19,6 +19,7 @@ use fedgate_federation::document::{Advertised, ClusterUuid, Network, WorkloadIde
 use fedgate_federation::knowledge::{AtExpiry, Times};
 use fedgate_federation::object::FederatedSuffix;
 use fedgate_process::filter_module::default_path;
+use fedgate_trace::{Endpoint, EndpointText, InvalidEndpoint};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,10 @@ pub struct ControllerSettings {
     /// Where probes and metrics are
     #[command(flatten)]
     pub probes: ProbesListen,
+    /// Where to send traces of changes: the base URL of an OTLP/HTTP endpoint, such as
+    /// http://collector.observability:4318 [default: changes are not traced]
+    #[arg(long, env = "FEDGATE_TRACING_OTLP_ENDPOINT", value_name = "URL")]
+    pub tracing_otlp_endpoint: Option<EndpointText>,
     /// The name of this Pod, which identifies the replica and is the source of its Events
     #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "fedgate")]
     pub pod_name: String,
@@ -476,7 +481,17 @@ impl ControllerSettings {
             "--named-callers is {}: expected 0 with --delivery DynamicModule, because Envoy takes new counters of the native filter only with a new table",
             self.gateway.named_callers
         );
-        Ok(())
+        self.tracing()
+            .map(drop)
+            .map_err(|error| anyhow::anyhow!("--tracing-otlp-endpoint: {error}"))
+    }
+
+    /// Where traces go; `None` if changes are not traced.
+    ///
+    /// # Errors
+    /// If that is not an endpoint, which [`Self::check`] reports.
+    pub(crate) fn tracing(&self) -> Result<Option<Endpoint>, InvalidEndpoint> {
+        self.tracing_otlp_endpoint.as_ref().map(EndpointText::endpoint).transpose()
     }
 
     /// Intervals and time limits of the importer.
@@ -659,6 +674,17 @@ pub(crate) mod tests {
         let native = read(&[flag, "1", "--delivery", "DynamicModule"]).unwrap();
         let error = native.check().unwrap_err().to_string();
         assert!(error.starts_with("--named-callers is 1: expected 0"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_otlp_endpoint_is_named_but_not_shown() {
+        let settings = |url| read(&["--tracing-otlp-endpoint", url]).unwrap();
+        assert_eq!(read(&[]).unwrap().tracing(), Ok(None));
+        assert!(settings("http://collector:4318").check().is_ok());
+        let wrong = settings("http://user:secret@collector:4318");
+        let (error, shown) = (wrong.check().unwrap_err().to_string(), format!("{wrong:?}"));
+        assert!(error.starts_with("--tracing-otlp-endpoint: expected the base URL"), "{error}");
+        assert!(!error.contains("secret") && !shown.contains("secret"));
     }
 
     #[test]

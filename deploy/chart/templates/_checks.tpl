@@ -14,7 +14,7 @@ The values that must not be empty. In a values file, a name without a value, suc
   "gateway.autoscaling.targetCPUUtilizationPercentage" "gateway.drainSeconds" "gateway.minimumDrainSeconds"
   "gateway.filterFolder" "gateway.nativeFilter" "gateway.nativeFilterFolder" "gateway.trustFolder" "gateway.accessLog" "gateway.proxyProtocol" "metadata.proxyProtocol" "gateway.healthName" "gateway.passthrough"
   "podDisruptionBudgets" "podDisruptionBudgets.enabled" "networkPolicies" "networkPolicies.enabled" "crds"
-  "crds.istioFederation" "crds.federationPolicy" "crds.federatedService" "federatedServices" "mcs" "mcs.exports" "mcs.imports" "admission" "admission.enabled" "rbac" "rbac.create" "uninstall"
+  "crds.istioFederation" "crds.federationPolicy" "crds.federatedService" "federatedServices" "mcs" "mcs.exports" "mcs.imports" "tracing" "admission" "admission.enabled" "rbac" "rbac.create" "uninstall"
   "uninstall.cleanUp" "monitoring" "monitoring.monitors" "monitoring.monitors.enabled" "monitoring.monitors.interval"
   "monitoring.rules" "monitoring.rules.enabled" "monitoring.dashboard" "monitoring.dashboard.enabled"
 -}}

@@ -103,6 +103,7 @@
   value: {{ $v.mcs.exports | quote }}
 - name: FEDGATE_MCS_IMPORTS
   value: {{ $v.mcs.imports | quote }}
+{{- include "fedgate.optional" (dict "name" "FEDGATE_TRACING_OTLP_ENDPOINT" "value" $v.tracing.otlpEndpoint) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_NETWORK" "value" $v.network.name) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_POD_CIDRS" "value" (join "," $v.network.podCIDRs)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_SERVICE_CIDRS" "value" (join "," $v.network.serviceCIDRs)) }}

@@ -6,9 +6,10 @@ use crate::sources::{below, read};
 use std::collections::BTreeSet;
 
 /// Crates in `controller/`, and dependencies that they must not have.
-const WALLS: [(&str, &[&str]); 8] = [
+const WALLS: [(&str, &[&str]); 9] = [
     ("disk", &["fedgate-", "tokio"]),
     ("process", &["fedgate-", "kube", "k8s-openapi", "axum", "reqwest"]),
+    ("trace", &["fedgate-", "kube", "k8s-openapi", "axum"]),
     (
         "exchange",
         &[

@@ -159,9 +159,15 @@ times: {{poll: 1s}}
     }
 
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts the controller with additional environment variables.
+    pub(crate) fn start_with(&mut self, environment: &[(&str, &str)]) {
         let log = fs::File::create(self.path("log")).unwrap();
         let mut command = self.fedgate();
         command.args(["run", "--dir"]).arg(self.folder()).stderr(log).stdout(Stdio::null());
+        command.envs(environment.iter().copied());
         self.controller = Some(command.spawn().unwrap());
         self.wait("the controller to answer", |status| Some(()).filter(|()| status.is_object()));
     }

@@ -12,6 +12,7 @@ mod far_side;
 mod kernel;
 mod messages;
 mod mistakes;
+mod otlp;
 mod page;
 mod progress;
 #[path = "../../../../federation/tests/federation/readable.rs"]
@@ -22,4 +23,5 @@ mod settings;
 mod shell;
 mod sources;
 mod terminal;
+mod traces;
 mod trust;

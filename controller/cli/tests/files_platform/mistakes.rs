@@ -338,6 +338,7 @@ pub(crate) fn settings() -> Vec<String> {
         with("clusterUUID: not-a-uuid"),
         with("admin: {listen: 'localhost:1'}"),
         with("admin: {port: 9}"),
+        with("tracing: {otlpEndpoint: 'http://user:secret@collector:4318'}"),
         with("'': x"),
         with("[a]: b"),
         with("x: !!binary aa"),

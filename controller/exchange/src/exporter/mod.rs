@@ -19,6 +19,7 @@ mod connection;
 mod document;
 mod limits;
 mod metrics;
+mod news;
 #[cfg(test)]
 mod private_tests;
 mod published;

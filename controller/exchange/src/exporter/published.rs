@@ -2,10 +2,12 @@
 //! request.
 
 use super::document::{Document, Head};
+use super::news::News;
 use fedgate_federation::{
     Federation, document::ClusterUuid, key::PublicKeys, knowledge::DocumentKind,
 };
-use std::collections::HashMap;
+use fedgate_trace::Change;
+use std::{collections::HashMap, sync::Arc};
 
 /// Everything that is served at one moment. The default serves nothing.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,8 @@ pub struct Access {
 pub(super) struct PeerAccess {
     pub(super) keys: PublicKeys,
     pub(super) document: Document,
+    /// The change that the document follows from, if that is traced.
+    pub(super) news: Option<Arc<News>>,
 }
 
 impl Published {
@@ -44,6 +48,30 @@ impl Published {
             bundle: is_ready.then(|| Document::new(federation.spiffe_bundle.to_json())),
             access: Some(Access::of(federation)),
         }
+    }
+
+    /// What a federation publishes after a change. A document that is the same in `before` follows
+    /// from an earlier change.
+    pub fn of_change(federation: &Federation, change: &Change, before: &Self) -> Self {
+        let mut published = Self::of(federation);
+        let Some(access) = published.access.as_mut() else { return published };
+        if !change.is_traced() && !before.has_news() {
+            return published;
+        }
+        for (cluster, member) in &federation.members {
+            let Some(now) = access.peers.get_mut(cluster) else { continue };
+            let same = |before: &&PeerAccess| before.document.etag() == now.document.etag();
+            now.news = match before.peer(cluster).filter(same) {
+                Some(before) => before.news.clone(),
+                None => News::of(change, &member.peer).map(Arc::new),
+            };
+        }
+        published
+    }
+
+    fn has_news(&self) -> bool {
+        let peers = self.access.iter().flat_map(|access| access.peers.values());
+        peers.into_iter().any(|peer| peer.news.is_some())
     }
 
     pub(super) fn peer(&self, cluster: &ClusterUuid) -> Option<&PeerAccess> {
@@ -86,7 +114,7 @@ impl Access {
 
     /// Lets the cluster that signs its tokens with one of `keys` read `document`.
     pub fn allow(&mut self, cluster: ClusterUuid, keys: impl Into<PublicKeys>, document: Document) {
-        self.peers.insert(cluster, PeerAccess { keys: keys.into(), document });
+        self.peers.insert(cluster, PeerAccess { keys: keys.into(), document, news: None });
     }
 
     pub(super) fn peer(&self, cluster: &ClusterUuid) -> Option<&PeerAccess> {

@@ -15,6 +15,7 @@ use fedgate_federation::{
         ServicePortSpec,
     },
 };
+use fedgate_trace::{Causes, Change, Recorded};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -136,4 +137,40 @@ async fn each_peer_has_its_own_document_and_services_are_stored_once() {
     assert_ne!(beta.document.etag(), gamma.document.etag(), "each names its own roots");
     assert!(beta.document.shares_head_with(&gamma.document));
     assert!(!beta.document.shares_head_with(&delta.document));
+}
+
+#[test]
+fn a_document_belongs_to_the_trace_of_the_change_that_made_it() {
+    let (tracer, recorded) = Recorded::tracer();
+    let mut causes = Causes::new(tracer);
+    let mut change = || {
+        causes.own("watch", causes.now());
+        causes.change(std::time::SystemTime::now())
+    };
+    let mut federation = federation(&["beta", "gamma"]);
+    let (first, second, nothing) = (change(), change(), Published::default());
+    let untraced = Published::of_change(&federation, &Change::default(), &nothing);
+    assert!(access(&untraced, &federation, "beta").news.is_none());
+    let before = Published::of_change(&federation, &first, &untraced);
+    assert!(access(&before, &federation, "beta").news.is_none(), "the peer may have it already");
+
+    let gamma = PeerName::parse("gamma").unwrap();
+    let other = fedgate_federation::document::PrivateDocument {
+        services: Vec::new().into(),
+        ..federation.private_documents[&gamma].as_ref().clone()
+    };
+    federation.private_documents.insert(gamma, other.into());
+    let after = Published::of_change(&federation, &second, &before);
+    assert!(access(&after, &federation, "beta").news.is_none(), "the change is not about it");
+    let later = Published::of_change(&federation, &Change::default(), &after);
+    let news = access(&later, &federation, "gamma").news.as_ref().unwrap();
+
+    let header = second.origin().unwrap().to_header();
+    for _ in 0..3 {
+        assert_eq!(news.tell().unwrap(), header.as_str());
+    }
+    let spans = recorded.spans();
+    let answers: Vec<_> = spans.iter().filter(|span| span.name == "answer").collect();
+    assert_eq!(answers.len(), 1, "a peer that asks again adds nothing");
+    assert_eq!(answers[0].attributes[0].value.as_str(), "gamma");
 }

@@ -1,10 +1,11 @@
 //! Maps paths to documents.
 
 use super::{
-    Document, ExporterSettings, Published,
+    Document, ExporterSettings, PeerAccess, Published,
     authorize::Authorizer,
     connection::stopped,
     metrics::DocumentLabel,
+    news,
     slots::Slot,
     tls::Started,
     waiting::{Turn, WaitingRoom},
@@ -97,7 +98,7 @@ async fn private_document(
             let wait = prefer::wait(headers.get_all(PREFER)).filter(|_| method == Method::GET);
             match wait {
                 Some(wait) => exporter.answer_in_time(&reader, wait, &headers).await,
-                None => exporter.answer(&peer.document, &headers),
+                None => exporter.answer_peer(peer, &headers),
             }
         }
         Err(_) => unauthorized(),
@@ -130,8 +131,8 @@ impl Exporter {
         };
         let published = self.published();
         // It may have been removed meanwhile.
-        let Some(document) = document_for(&published, reader) else { return unauthorized() };
-        let mut response = self.answer(document, headers);
+        let Some(peer) = access_of(&published, reader) else { return unauthorized() };
+        let mut response = self.answer_peer(peer, headers);
         if applied {
             response.headers_mut().insert(PREFERENCE_APPLIED, prefer::waiting(wait));
         }
@@ -163,7 +164,7 @@ impl Exporter {
         let changed = async {
             loop {
                 let now = published.borrow_and_update().clone();
-                if document_for(&now, reader).is_none_or(|document| !is_known(document, headers)) {
+                if access_of(&now, reader).is_none_or(|peer| !is_known(&peer.document, headers)) {
                     return;
                 }
                 if published.changed().await.is_err() {
@@ -185,6 +186,16 @@ impl Exporter {
         }
     }
 
+    /// Answers with a peer's document. If it is news, the answer says which trace it belongs to.
+    fn answer_peer(&self, peer: &PeerAccess, headers: &HeaderMap) -> Response {
+        let mut response = self.answer(&peer.document, headers);
+        let news = peer.news.as_ref().filter(|_| response.status() == StatusCode::OK);
+        if let Some(trace) = news.and_then(|news| news.tell()) {
+            response.headers_mut().insert(news::HEADER, trace);
+        }
+        response
+    }
+
     fn answer(&self, document: &Document, headers: &HeaderMap) -> Response {
         let mut response = answer(document, headers);
         let now = self.settings.clock.now();
@@ -200,10 +211,9 @@ impl Exporter {
     }
 }
 
-/// The reader's document, if it is still a peer that may sign with the same key.
-fn document_for<'p>(published: &'p Published, reader: &Reader) -> Option<&'p Document> {
-    let peer = published.peer(&reader.cluster).filter(|peer| peer.keys.contains(&reader.key));
-    peer.map(|peer| &peer.document)
+/// What the reader may read, if it is still a peer that may sign with the same key.
+fn access_of<'p>(published: &'p Published, reader: &Reader) -> Option<&'p PeerAccess> {
+    published.peer(&reader.cluster).filter(|peer| peer.keys.contains(&reader.key))
 }
 
 fn is_known(document: &Document, headers: &HeaderMap) -> bool {

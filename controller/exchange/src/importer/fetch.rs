@@ -6,6 +6,7 @@ use fedgate_federation::header;
 use fedgate_federation::knowledge::{ClockReading, Delivery};
 use fedgate_federation::signature::{SIGNATURE_HEADER, SignatureError, Signatures};
 use fedgate_process::clock::Clock;
+use fedgate_trace::{Received, TRACEPARENT};
 use jiff::Timestamp;
 use reqwest::{
     Client, Response, StatusCode,
@@ -30,6 +31,8 @@ pub(super) struct Get<'a> {
     /// How long the server may wait for a change before it answers; zero asks only whether it can.
     /// `None` for a document that nobody waits for.
     pub(super) wait: Option<Duration>,
+    /// Whether to note when the answer came, for traces.
+    pub(super) traced: bool,
 }
 
 /// A successful answer.
@@ -56,6 +59,8 @@ pub(super) struct Fetched {
     pub(super) clock: Option<ClockReading>,
     /// True if the server can wait for a change.
     pub(super) waits: bool,
+    /// When the answer came, if that is noted.
+    pub(super) received: Option<Received>,
 }
 
 /// The largest document after which a connection stays open. A connection that has carried a larger
@@ -77,10 +82,11 @@ impl Fetched {
 pub(super) async fn get(client: &Client, get: Get<'_>, clock: &dyn Clock) -> Fetched {
     let sent = clock.now();
     match send(client, &get, None).await {
-        Err(failure) => Fetched { answer: Err(failure), clock: None, waits: false },
+        Err(failure) => Fetched { answer: Err(failure), clock: None, waits: false, received: None },
         Ok(response) => Fetched {
             clock: date(&response).map(|theirs| ClockReading::of_answer(theirs, sent, clock.now())),
             waits: waits(&response),
+            received: received(&response, &get),
             answer: answer(response, &get).await,
         },
     }
@@ -89,6 +95,12 @@ pub(super) async fn get(client: &Client, get: Get<'_>, clock: &dyn Clock) -> Fet
 /// Returns true if the server has applied the preference.
 pub(super) fn waits(response: &Response) -> bool {
     prefer::wait(response.headers().get_all(PREFERENCE_APPLIED)).is_some()
+}
+
+/// Notes that the answer has come, and what the server says about its trace.
+pub(super) fn received(response: &Response, get: &Get<'_>) -> Option<Received> {
+    let traceparent = || response.headers().get(TRACEPARENT).map(HeaderValue::as_bytes);
+    get.traced.then(|| Received::now(traceparent()))
 }
 
 /// Sends the request, and waits for the head of the answer. `timeout` replaces the client's time

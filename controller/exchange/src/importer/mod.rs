@@ -57,6 +57,7 @@ use fedgate_federation::{
     knowledge::{Exchange, PeerKnowledge},
     object::Peer,
 };
+use fedgate_trace::Received;
 use round::Poller;
 use std::{
     collections::BTreeMap,
@@ -79,6 +80,8 @@ pub struct PeerUpdate {
     pub knowledge: PeerKnowledge,
     /// True if anything but times has changed, so the caller has a reason to compile and to report.
     pub changed: bool,
+    /// When the document came that is the reason, if that is noted for traces.
+    pub received: Option<Received>,
 }
 
 /// How many answers to requests that waited are read at once. Each may be as large as a document.
@@ -253,11 +256,12 @@ impl PeerHandle {
 
 impl Shared {
     /// Hands on what is known now. Returns false if the receiver is gone.
-    async fn report(&self, before: &PeerKnowledge, poller: &Poller) -> bool {
+    async fn report(&self, before: &PeerKnowledge, poller: &mut Poller) -> bool {
         let update = PeerUpdate {
             peer: poller.peer.name.clone(),
             changed: poller.knowledge.differs_from(before),
             knowledge: poller.knowledge.clone(),
+            received: poller.received.take(),
         };
         log(before, &update);
         self.settings.metrics.confirmed(&update.peer, &update.knowledge);

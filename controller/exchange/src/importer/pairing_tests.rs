@@ -169,6 +169,7 @@ fn settings(identity: OneKey, clock: &TestClock, metrics: &Metrics) -> ImporterS
         client_certificates: ClientCertificates::default(),
         roots: SystemRoots::only([]).unwrap(),
         clock: Arc::new(clock.clone()),
+        traced: false,
     }
 }
 

@@ -20,6 +20,7 @@ use fedgate_federation::{
     object::Peer,
     token::{SigningFailed, TokenSource},
 };
+use fedgate_trace::Received;
 use reqwest::Client;
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -47,6 +48,8 @@ pub(super) struct Poller {
     pub(super) refused: Option<String>,
     /// The open connection, while the peer can wait.
     pub(super) client: Option<Client>,
+    /// When the last answer came, until its document is handed on, if that is noted.
+    pub(super) received: Option<Received>,
     pub(super) patience: Patience,
     pub(super) pace: Pace,
 }
@@ -193,8 +196,10 @@ impl Poller {
             known: self.knowledge.etag(DocumentKind::Public),
             limit: self.settings.limits.public_bytes,
             wait: None,
+            traced: self.settings.traced,
         };
-        let fetched = get(client, get_public, &*self.settings.clock).await;
+        let mut fetched = get(client, get_public, &*self.settings.clock).await;
+        self.received = fetched.received.take();
         match self.read_clock(fetched) {
             Ok(answer) => {
                 let uuid = self.knowledge.cluster_uuid().cloned();
@@ -292,8 +297,10 @@ impl Poller {
             known: self.knowledge.etag(kind),
             limit: self.settings.documents.body_bytes,
             wait: Some(Duration::ZERO),
+            traced: self.settings.traced,
         };
-        let fetched = get(client, get_private, &*self.settings.clock).await;
+        let mut fetched = get(client, get_private, &*self.settings.clock).await;
+        self.received = fetched.received.take().or(self.received.take());
         self.waits = fetched.waits;
         self.client = fetched.can_go_on().then(|| client.clone());
         match self.read_clock(fetched) {

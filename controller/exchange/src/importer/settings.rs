@@ -44,6 +44,8 @@ pub struct ImporterSettings {
     pub(crate) roots: SystemRoots,
     /// The clock that tokens' times are taken from.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether to note when documents came.
+    pub(crate) traced: bool,
 }
 
 impl ImporterSettings {
@@ -77,7 +79,14 @@ impl ImporterSettings {
             client_certificates: ClientCertificates::new(access.client_tls.clone()),
             roots: SystemRoots::load(),
             clock: Arc::new(SystemClock),
+            traced: false,
         }
+    }
+
+    /// The same, noting when documents came if `traced` is true.
+    #[must_use]
+    pub fn traced(self, traced: bool) -> Self {
+        Self { traced, ..self }
     }
 }
 

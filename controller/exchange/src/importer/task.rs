@@ -58,6 +58,7 @@ impl PeerTask {
             waits: false,
             refused: None,
             client: None,
+            received: None,
             patience: Patience::new(&shared.settings.times),
             pace: Pace::default(),
         };
@@ -172,8 +173,8 @@ impl Running<'_> {
     }
 
     /// Hands on what is known now.
-    async fn report(&self, before: &PeerKnowledge) -> Option<()> {
+    async fn report(&mut self, before: &PeerKnowledge) -> Option<()> {
         self.task.known().clone_from(&self.poller.knowledge);
-        self.task.shared.report(before, &self.poller).await.then_some(())
+        self.task.shared.report(before, &mut self.poller).await.then_some(())
     }
 }

@@ -7,7 +7,7 @@
 use super::{
     FetchFailure,
     client::Connector,
-    fetch::{Fetched, Get, answer, send, waits},
+    fetch::{Fetched, Get, answer, received, send, waits},
     poll_backoff::RoundOutcome,
     round::Poller,
 };
@@ -73,21 +73,22 @@ impl Poller {
                 known: known.as_deref(),
                 limit: settings.documents.body_bytes,
                 wait: Some(wait),
+                traced: settings.traced,
             };
             let (began, limit) = (Instant::now(), settings.limits.fetch);
             let sent = send(&client, &get, Some(wait + limit)).await;
             let time = began.elapsed();
-            let (answer, waits, permit) = match sent {
-                Err(failure) => (Err(failure), false, None),
+            let (answer, waits, permit, received) = match sent {
+                Err(failure) => (Err(failure), false, None, None),
                 Ok(response) => {
+                    let (waits, received) = (waits(&response), received(&response, &get));
                     let permit = reading.acquire_owned().await.ok();
-                    let waits = waits(&response);
                     let read = timeout(limit, answer(response, &get)).await;
                     let late = FetchFailure::Timeout("while fetching");
-                    (read.unwrap_or(Err(late)), waits, permit)
+                    (read.unwrap_or(Err(late)), waits, permit, received)
                 }
             };
-            let fetched = Fetched { answer, clock: None, waits };
+            let fetched = Fetched { answer, clock: None, waits, received };
             Waited { fetched, time, key: token.key, _permit: permit }
         })
     }
@@ -108,6 +109,7 @@ impl Poller {
                 return Then::Round;
             }
         };
+        self.received = fetched.received;
         self.patience.answered();
         self.accepted(&key);
         // A round begins with the public document, which says whether the key is still held.

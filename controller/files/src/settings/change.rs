@@ -24,6 +24,7 @@ impl Settings {
             times,
             peers,
             admin,
+            tracing,
             manifests: _,
             envoy: _,
             state: _,
@@ -71,6 +72,7 @@ impl Settings {
             ("times", self.times == times),
             ("peers", self.peers == peers),
             ("admin", self.admin == admin),
+            ("tracing", self.tracing == tracing),
         ];
         self.network = network;
         // Whether the keys in them take effect without a restart is judged when they are read.

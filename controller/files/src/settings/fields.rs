@@ -17,6 +17,7 @@ use fedgate_federation::document::{ClusterUuid, Locality, Network};
 use fedgate_federation::knowledge::Times as KnowledgeTimes;
 use fedgate_federation::object::FederatedSuffix;
 use fedgate_process::filter_module;
+use fedgate_trace::Endpoint;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
     let admin = root.section("admin");
     let admin_listen = admin.or("listen", loopback(0), loopback_address);
     admin.finish();
+    let tracing = tracing(root.section("tracing"));
     root.finish();
     Some(Settings {
         trust_domain: trust_domain?,
@@ -64,6 +66,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
         times,
         peers,
         admin: Admin { listen: admin_listen },
+        tracing,
         manifests: dir.join("manifests"),
         envoy: dir.join("envoy"),
         state: dir.join("state"),
@@ -199,6 +202,20 @@ fn identity(dir: &Path, section: Section<'_>) -> Option<IdentityFiles> {
         private_key: private_key?,
         roots: roots?,
     })
+}
+
+fn tracing(section: Section<'_>) -> Option<Endpoint> {
+    let text = section.optional("otlpEndpoint", yaml::text);
+    // The message does not repeat the text, which could hold a password.
+    let endpoint = text.and_then(|text| match Endpoint::parse(&text) {
+        Ok(endpoint) => Some(endpoint),
+        Err(error) => {
+            section.refuse("otlpEndpoint", error.to_string());
+            None
+        }
+    });
+    section.finish();
+    endpoint
 }
 
 fn peers(dir: &Path, section: Section<'_>) -> PeerAccess {

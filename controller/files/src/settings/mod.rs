@@ -14,6 +14,7 @@ use fedgate_envoy::{AddressRange, FilterKind, Quiet};
 use fedgate_exchange::settings::{Intervals, MetadataEndpoint, PeerAccess};
 use fedgate_federation::document::{Advertised, ClusterUuid, Locality, Network};
 use fedgate_federation::object::FederatedSuffix;
+use fedgate_trace::Endpoint;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub peers: PeerAccess,
     /// `admin`.
     pub admin: Admin,
+    /// `tracing.otlpEndpoint`: where traces of changes go; by default there are none.
+    pub tracing: Option<Endpoint>,
     /// The folder of manifests.
     pub manifests: PathBuf,
     /// The folder that Envoy reads.

@@ -36,6 +36,7 @@ use fedgate_federation::key::SigningKeys;
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::Objects;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use fedgate_trace::Causes;
 use jiff::Timestamp;
 use memory::{EGRESS_ADDRESSES, EGRESS_PORTS, PUBLISHED, Unsaved, load_knowledge};
 use outputs::table_of_gateway;
@@ -74,6 +75,8 @@ pub(crate) struct Site {
     observed: Observed,
     /// Which members of federated names the egress finds alive.
     member_health: MemberHealth,
+    /// What has been seen since the last compilation, for its trace.
+    pub(crate) causes: Causes,
 }
 
 /// When to compile again.
@@ -130,6 +133,7 @@ impl Site {
             published: watch::Sender::default(),
             observed: Observed::default(),
             member_health: MemberHealth::new(),
+            causes: Causes::default(),
             settings,
             state,
             deployment,
@@ -263,8 +267,11 @@ impl Site {
 
     /// Takes the result of a round with a peer. Returns true if a new compilation is needed.
     pub(crate) fn learned(&mut self, update: PeerUpdate) -> bool {
-        let peer = update.peer.clone();
+        let (peer, received) = (update.peer.clone(), update.received.clone());
         let changed = self.compiler.learned(update);
+        if let Some(received) = received.filter(|_| changed) {
+            self.causes.answer(peer.as_str(), received);
+        }
         self.note_unsaved(&peer);
         changed
     }
@@ -278,17 +285,18 @@ impl Site {
     pub(crate) fn compile(&mut self, now: Timestamp) -> Next {
         // This machine may have a new address by now.
         self.compiler.cluster.own_addresses = own::addresses(&self.settings);
-        let federation = self.compiler.compile(now);
+        let (federation, change) = self.compiler.compile_traced(now, &mut self.causes);
         self.compiler.previous = federation.published.clone();
         let (capacity, mut findings) = self.capacity();
         findings.extend(self.unsaved_knowledge());
         findings.extend(self.write_address());
-        let egress = self.put_in_force(&federation, &capacity, &mut findings);
+        let egress = self.put_in_force(&federation, &capacity, &change, &mut findings);
         findings.extend(self.findings_of_site(now));
         self.forget_removed_peers();
         let retry = findings.iter().any(|finding| finding.reason == FindingReason::NotWritten);
         let next = Next { at: federation.next_change, retry };
         self.swap(federation, egress, findings);
+        change.end();
         next
     }
 

@@ -10,6 +10,7 @@ use fedgate_engine::in_force::InForce;
 use fedgate_envoy::{Allocation, File};
 use fedgate_exchange::exporter;
 use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
+use fedgate_trace::Change;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ impl Site {
         &mut self,
         federation: &Federation,
         capacity: &Capacity,
+        change: &Change,
         findings: &mut Vec<Finding>,
     ) -> (BTreeMap<ServiceName, u16>, BTreeMap<Hostname, IpAddr>) {
         let egress = self.allocate_ports(federation, capacity, findings);
@@ -28,11 +30,14 @@ impl Site {
         // Without a port, an import has no listener.
         let open: BTreeSet<_> = egress.keys().map(|service| &service.host).collect();
         named.retain(|host, _| open.contains(host));
-        let is_written = self.write(federation, (&egress, &named), capacity, findings);
+        let is_written = self.write(federation, (&egress, &named), capacity, change, findings);
         self.write_names(federation, &named, findings);
+        let _publishing = change.step("publish");
         let is_kept = self.keep_versions(federation, findings);
         if is_written && is_kept {
-            self.published.send_replace(Arc::new(exporter::Published::of(federation)));
+            let before = self.published.borrow().clone();
+            let published = exporter::Published::of_change(federation, change, &before);
+            self.published.send_replace(Arc::new(published));
         }
         (egress, named)
     }
@@ -73,14 +78,14 @@ impl Site {
         federation: &Federation,
         (ports, named): (&BTreeMap<ServiceName, u16>, &BTreeMap<Hostname, IpAddr>),
         capacity: &Capacity,
+        change: &Change,
         findings: &mut Vec<Finding>,
     ) -> bool {
+        let writing = change.step("write gateway");
         let (settings, local, table) =
             (&self.settings, &self.compiler.cluster, &self.compiler.table);
         let gateway =
             self.deployment.gateway(settings, local, federation, table, &self.endpoints, capacity);
-        let egress =
-            self.deployment.egress(settings, federation, ports, named, &self.endpoints, capacity);
         let gateway = self.write_files(&gateway, findings);
         // Some files may have been written, perhaps also that of the table.
         self.written = match gateway {
@@ -88,6 +93,11 @@ impl Site {
             false => table_of_gateway(&self.deployment, &self.compiler.cluster)
                 .unwrap_or_else(|| self.written.clone()),
         };
+        drop(writing);
+        let _writing = change.step("write egress");
+        let (settings, endpoints) = (&self.settings, &self.endpoints);
+        let egress =
+            self.deployment.egress(settings, federation, ports, named, endpoints, capacity);
         let egress = self.write_files(&egress, findings);
         gateway && egress
     }

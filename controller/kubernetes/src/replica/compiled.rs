@@ -9,6 +9,7 @@ use fedgate_engine::in_force::InForce;
 use fedgate_federation::Finding;
 use fedgate_federation::federate::{PeerReport, Standing};
 use fedgate_federation::knowledge::PeerKnowledge;
+use fedgate_trace::Change;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub(crate) struct Compiled {
     pub saved: BTreeMap<PeerName, Saved>,
     /// The peers that have been asked since this replica leads.
     pub(crate) asked: BTreeSet<PeerName>,
+    /// Its trace.
+    pub(crate) change: Change,
 }
 
 /// What a compilation knew of a `ServiceExport`.

@@ -25,6 +25,7 @@ use fedgate_exchange::keyring::Keyring;
 use fedgate_federation::credentials::Credentials;
 use fedgate_process::schedule::CompileSchedule;
 use fedgate_process::tasks::Tasks;
+use fedgate_trace::Tracer;
 use jiff::Timestamp;
 use kube::Client;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub(crate) struct Parts {
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) own_metrics: OwnMetrics,
+    pub(crate) tracer: Tracer,
 }
 
 /// A running replica. Dropping it stops its tasks at once.
@@ -82,6 +84,7 @@ impl ReplicaLoop {
             health,
             metrics,
             own_metrics,
+            tracer,
         } = parts;
         let (wakes, mut tasks) = (Wakes::default(), Tasks::default());
         let sources = Sources::start(&client, &settings, &wakes, &mut tasks);
@@ -155,7 +158,8 @@ impl ReplicaLoop {
             outcomes,
             certificates.clone(),
         )?
-        .noticing(rollbacks);
+        .noticing(rollbacks)
+        .traced(tracer);
         Ok((
             Self {
                 settings: kept_settings,
@@ -184,7 +188,10 @@ impl ReplicaLoop {
             }
             tokio::select! {
                 ended = self.tasks.ended() => return ended,
-                () = self.wakes.inputs.notified() => schedule.changed(),
+                () = self.wakes.inputs.notified() => {
+                    self.replica.noticed();
+                    schedule.changed();
+                }
                 // Without TLS there is no sender, so this branch is disabled.
                 Ok(()) = self.certificates.endpoint.changed() => schedule.changed(),
                 Ok(()) = self.certificates.presented.changed() => schedule.changed(),

@@ -7,6 +7,7 @@ mod leading;
 mod presented;
 mod restore;
 mod table;
+mod traces;
 mod writes;
 
 use super::replica_loop::{Parts, ReplicaLoop};
@@ -29,6 +30,7 @@ use fedgate_exchange::loopback::{TestCa, identity};
 use fedgate_federation::bundle::{Root, roots_to_pem};
 use fedgate_federation::credentials::Credentials;
 use fedgate_federation::object::PUBLIC_SERVICE_LABEL;
+use fedgate_trace::Tracer;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
@@ -178,6 +180,7 @@ impl Site {
             health: Health::default(),
             metrics: Metrics::default(),
             own_metrics: OwnMetrics::default(),
+            tracer: Tracer::default(),
         }
     }
 

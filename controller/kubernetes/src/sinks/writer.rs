@@ -46,6 +46,7 @@ use fedgate_exchange::exporter;
 use fedgate_federation::federate::{Condition, ConditionStatus};
 use fedgate_federation::{Finding, FindingReason, ObjectRef, Severity};
 use fedgate_process::clock::until;
+use fedgate_trace::Change;
 use jiff::Timestamp;
 use kube::Client;
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,6 +108,8 @@ struct Remembered {
     /// What the exporter serves. A pass that only corrects an object need not publish all documents
     /// again.
     served: Weak<Compiled>,
+    /// What has been written as a whole. Later passes only correct it, and have no trace.
+    finished: Weak<Compiled>,
     /// The last table in the cluster because of which a compilation was skipped: the gateway would
     /// have taken the compiled one for older.
     outgrown: Option<InObject>,
@@ -119,6 +122,16 @@ struct KeptStatuses {
     federated_services: Kept,
     service_exports: Kept,
     service_imports: Kept,
+}
+
+impl Remembered {
+    /// The trace of what is written, until all of it has been written once.
+    fn change_of(&self, compiled: &Arc<Compiled>) -> Change {
+        match self.finished.ptr_eq(&Arc::downgrade(compiled)) {
+            true => Change::default(),
+            false => compiled.change.clone(),
+        }
+    }
 }
 
 /// The results of a pass.
@@ -221,6 +234,8 @@ impl Writer {
     ) -> bool {
         let InForce { local, federation, table, .. } = &compiled.in_force;
         let table = compiled.has_table.then_some(table);
+        let change = remembered.change_of(compiled);
+        let step = change.step("write gateway");
         let shipping = self.shipping(pass);
         let (objects, too_large) =
             gateway::objects(&self.settings, local, federation, table, &shipping);
@@ -249,20 +264,28 @@ impl Writer {
         if !pass.has_failed() {
             self.bring_mounts_up_to_date(pass).await;
         }
+        drop(step);
+        let step = change.step("store");
         let unprepared = self.prepare_passthrough(compiled, remembered, pass).await;
         let unreachable = self.write_pods(compiled, remembered, pass).await;
         let state = self.remember(compiled, remembered, pass).await;
+        drop(step);
         if pass.has_failed() || !self.leadership.leads() {
             return false;
         }
+        let step = change.step("publish");
         self.serve(compiled, &state, remembered);
         let unkept = self.write_changes(remembered, pass).await;
+        drop(step);
+        let step = change.step("write statuses");
         let of_gateway =
             OfGateway { too_large: too_large.as_ref(), loaded: self.loaded.condition() };
         pass.findings.extend(
             of_gateway.loaded.as_ref().and_then(|loaded| not_loaded(loaded, &self.settings)),
         );
         self.write_statuses(compiled, &of_gateway, remembered, pass).await;
+        drop(step);
+        let step = change.step("write imports");
         if !self.write_imports(compiled, remembered, pass).await {
             return false;
         }
@@ -273,6 +296,9 @@ impl Writer {
         pass.findings.extend(unreachable);
         pass.findings.extend(unkept);
         self.delete(compiled, pass, |_| true).await;
+        drop(step);
+        remembered.finished = Arc::downgrade(compiled);
+        change.end();
         true
     }
 
@@ -374,8 +400,9 @@ impl Writer {
         if remembered.served.ptr_eq(&Arc::downgrade(compiled)) || !self.is_as(state) {
             return;
         }
-        self.published
-            .send_replace(Arc::new(exporter::Published::of(&compiled.in_force.federation)));
+        let (federation, before) = (&compiled.in_force.federation, self.published.borrow().clone());
+        let published = exporter::Published::of_change(federation, &compiled.change, &before);
+        self.published.send_replace(Arc::new(published));
         remembered.served = Arc::downgrade(compiled);
     }
 

@@ -73,6 +73,7 @@ pub(super) fn listed(settings: &Settings) -> Value {
             "clientTLS": peers.client_tls.as_deref().map(file),
         },
         "admin": settings.admin.listen,
+        "tracing": settings.tracing.as_ref().map(ToString::to_string),
         "manifests": settings.manifests,
         "envoy": settings.envoy,
         "state": settings.state,

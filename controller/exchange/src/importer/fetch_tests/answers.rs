@@ -123,6 +123,7 @@ async fn the_entity_tag_is_sent_back_and_304_is_accepted() {
         known: Some(known),
         limit: LIMIT,
         wait: None,
+        traced: false,
     };
     assert!(matches!(get(&client, again(&etag), &clock).await.answer, Ok(Answer::NotModified(_))));
     assert!(matches!(get(&client, again("\"8\""), &clock).await.answer, Ok(Answer::Fresh { .. })));

@@ -83,8 +83,14 @@ async fn a_token_echoed_by_a_server_appears_in_no_message() {
     })
     .await;
     let client = client(&EndpointTls::SystemAnd(vec![ca.der()]), &no_roots());
-    let ask =
-        Get { url: server.url("/x"), bearer: Some(token), known: None, limit: LIMIT, wait: None };
+    let ask = Get {
+        url: server.url("/x"),
+        bearer: Some(token),
+        known: None,
+        limit: LIMIT,
+        wait: None,
+        traced: false,
+    };
     let failure = get(&client, ask, &TestClock::new()).await.answer.unwrap_err();
     let text = format!("{failure} {failure:?}");
     assert!(text.contains("invalid token <token>"), "{text}");
@@ -198,6 +204,7 @@ async fn a_server_without_tls_and_a_silent_one_are_distinguished() {
         known: None,
         limit: LIMIT,
         wait: None,
+        traced: false,
     };
     let failure = get(&client, refused, &TestClock::new()).await.answer.unwrap_err();
     let text = format!("{failure} {failure:?}");

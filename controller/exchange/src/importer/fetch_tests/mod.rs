@@ -58,7 +58,14 @@ async fn fetched_with(
     let client = client(tls, roots);
     get(
         &client,
-        Get { url: server.url("/x"), bearer: None, known: None, limit: LIMIT, wait: None },
+        Get {
+            url: server.url("/x"),
+            bearer: None,
+            known: None,
+            limit: LIMIT,
+            wait: None,
+            traced: false,
+        },
         clock,
     )
     .await

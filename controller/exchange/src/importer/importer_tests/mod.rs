@@ -92,6 +92,7 @@ impl Scene {
             client_certificates: ClientCertificates::default(),
             roots: SystemRoots::only([]).unwrap(),
             clock: Arc::new(clock.clone()),
+            traced: false,
         };
         let (sender, updates) = mpsc::channel(16);
         Self {
