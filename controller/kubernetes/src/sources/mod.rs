@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | `federation` | `IstioFederation`s |
 //! | `policy` | `FederationPolicy`s |
-//! | `service` | Services with the export label |
-//! | `mcs` | `ServiceExport`s, which export Services without the label |
+//! | `service` | Services that may be exported |
+//! | `mcs` | `ServiceExport`s, which export Services as the label does; the status of `ServiceImport`s |
 //! | `slices` | the Pods of exported headless Services |
 //! | `federated` | `FederatedService`s, and the Services of this cluster that they name |
 //! | `entries` | others' ServiceEntries |
