@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`layout`] | blocks of rows that fit into a width |
 //! | [`screen`] | a screen that is drawn again and again, and left as it was |
+//! | [`job_control`] | giving the terminal back while the command is suspended |
 //! | [`progress`] | one line about a long step, which goes when the step ends |
 //!
 //! In a pipe there is no width, colour, screen or progress: a row is one line, so that scripts can
