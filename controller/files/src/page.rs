@@ -6,6 +6,9 @@ use arc_swap::ArcSwapOption;
 use fedgate_disk::{Readers, replace};
 use fedgate_engine::history::{Change, ChangeKind, History};
 use fedgate_engine::in_force::InForce;
+use fedgate_envoy::metric_name;
+use fedgate_page::calls::Calls;
+use fedgate_page::counters::Counters;
 use fedgate_page::traffic::{Refusal, Traffic, refusals};
 use fedgate_page::{Around, Feed};
 use jiff::Timestamp;
@@ -26,8 +29,13 @@ const ASK: Duration = Duration::from_secs(5);
 const SAVE: Duration = Duration::from_secs(5);
 /// How long the gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The most of the gateway's answer that is read, in bytes.
-const LONGEST_ANSWER: usize = 1 << 20;
+/// The most of an Envoy's answer that is read, in bytes: counters of ten thousand imports.
+const LONGEST_ANSWER: usize = 4 << 20;
+/// The filter's counters of the gateway.
+const DECISIONS: &str = "/stats/prometheus?filter=fedgate";
+/// The egress's counters of the imports' listeners and of the peers' gateways.
+const CALLS: &str =
+    "/stats?usedonly&filter=%5E(tcp%7Clistener)%5C.outbound%7C%5Ecluster%5C.peer%5C%7C";
 /// How much of the end of the access log is read, in bytes.
 const LONGEST_LOG: u64 = 1 << 18;
 /// The history's file in the state folder.
@@ -39,6 +47,8 @@ pub(crate) struct Sources {
     pub(crate) state: PathBuf,
     /// The gateway's admin address. Port 0 means that the system picks one, which is not known.
     pub(crate) gateway_admin: SocketAddr,
+    /// The same for the egress.
+    pub(crate) egress_admin: SocketAddr,
     /// The gateway's access log, if it is a file.
     pub(crate) access_log: Option<PathBuf>,
 }
@@ -114,11 +124,13 @@ impl Feeder {
         }
         if self.feed.is_watched() && self.asked.is_none_or(|at| at.elapsed() >= ASK) {
             around.traffic = self.traffic().await;
+            around.calls = self.calls().await;
             around.refusals = self.refusals().await;
             self.asked = Some(Instant::now());
         }
         let is_same = Arc::ptr_eq(&around.changes, &before.changes)
-            && (&around.traffic, &around.refusals) == (&before.traffic, &before.refusals);
+            && (&around.traffic, &around.calls, &around.refusals)
+                == (&before.traffic, &before.calls, &before.refusals);
         if !is_same {
             self.feed.surround(around);
         }
@@ -135,28 +147,43 @@ impl Feeder {
 
     /// What the gateway counted.
     async fn traffic(&self) -> Result<Traffic, String> {
-        let address = self.sources.gateway_admin;
-        if address.port() == 0 {
-            return Err(
-                "the port of the gateway's admin address is not known; set gateway.admin to a \
-                 fixed port in fedgate.yaml to see traffic"
-                    .to_owned(),
-            );
-        }
-        let unknown = |_| {
-            format!(
-                "the gateway's admin address {address} does not answer; see whether its Envoy runs"
-            )
-        };
-        let text = self.fetch(address).await.map_err(unknown)?;
+        let text = self.ask("gateway", self.sources.gateway_admin, DECISIONS).await?;
         let mut traffic = Traffic::default();
         traffic.add(&text);
         Ok(traffic)
     }
 
-    async fn fetch(&self, address: SocketAddr) -> Result<String, Option<reqwest::Error>> {
+    /// What local programs called.
+    async fn calls(&self) -> Result<Calls, String> {
+        let text = self.ask("egress", self.sources.egress_admin, CALLS).await?;
+        let in_force = self.last.as_ref().ok_or("nothing is in force yet")?;
+        let counters = Counters::of_admin(&text);
+        Ok(Calls::of(&counters, &in_force.federation.imports, metric_name))
+    }
+
+    /// Asks an Envoy at its admin address. An error says what to do.
+    async fn ask(&self, role: &str, address: SocketAddr, path: &str) -> Result<String, String> {
+        if address.port() == 0 {
+            return Err(format!(
+                "the port of the {role}'s admin address is not known; set {role}.admin to a fixed \
+                 port in fedgate.yaml to see traffic"
+            ));
+        }
+        let unknown = |_| {
+            format!(
+                "the {role}'s admin address {address} does not answer; see whether its Envoy runs"
+            )
+        };
+        self.fetch(address, path).await.map_err(unknown)
+    }
+
+    async fn fetch(
+        &self,
+        address: SocketAddr,
+        path: &str,
+    ) -> Result<String, Option<reqwest::Error>> {
         let client = self.client.as_ref().ok_or(None)?;
-        let url = format!("http://{address}/stats/prometheus?filter=fedgate");
+        let url = format!("http://{address}{path}");
         let mut response =
             client.get(url).send().await.and_then(|response| response.error_for_status())?;
         let mut text = Vec::new();

@@ -238,6 +238,7 @@ async fn serve(
     let sources = page::Sources {
         state: settings.state.clone(),
         gateway_admin: settings.gateway.admin,
+        egress_admin: settings.egress.admin,
         access_log: settings.gateway.access_log.clone(),
     };
     let mut servers = Tasks::default();

@@ -13,6 +13,11 @@ function state(peer) {
   const [word, text] = turns[peer.turn] ?? ["warn", "not known yet"];
   return badge(word, icon(peer.turn ? "cross" : "wait"), text);
 }
+const size = (bytes) => {
+  const unit = bytes < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(bytes) / 10));
+  return `${unit ? (bytes / 1024 ** unit).toFixed(1) : bytes} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
+};
+const calls = (made) => made && make("span", { title: "connections from here, and bytes to and from it" }, `${count(made.connections, "call")} to it`, made.failures > 0 ? make("span.bad", {}, `, ${made.failures.toLocaleString("en")} failed`) : null, `, ${size(made.toService)} sent, ${size(made.fromService)} received`);
 const traffic = (counts) => counts && make("span", { title: "connections from it: granted, refused" }, `${counts.allowed.toLocaleString("en")} granted, `, make(counts.refused > 0 ? "span.bad" : "span", {}, `${counts.refused.toLocaleString("en")} refused`));
 
 function node(peer) {
@@ -22,7 +27,8 @@ function node(peer) {
       make("span", { title: "exports that it may call" }, icon("to"), `${count(peer.grantedExports, "export")} to it`),
       make("span", { title: "its services that can be called from here" }, icon("from"), count(peer.imports, "import")),
       peer.rootsEnd ? make("span", {}, "roots ", left(peer.rootsEnd)) : make("span.bad", {}, "no root"),
-      traffic(peer.traffic)),
+      traffic(peer.traffic),
+      calls(peer.calls)),
     peer.ready ? null : make("div.why", {}, peer.state));
 }
 
@@ -61,7 +67,7 @@ function lines() {
   svg.replaceChildren(...paths);
 }
 
-function tiles({ counts, table: gateway, traffic: known }) {
+function tiles({ counts, table: gateway, traffic: known, calls: { is: made } }) {
   const tile = (name, value, note, href, word) => make(href ? "a.tile" : ".tile", href ? { href } : {}, make("span.name", {}, name), make(`b.${word ?? "plain"}`, {}, value), make("span", {}, note));
   const loaded = gateway.loaded;
   const table = gateway.outdated ? ["bad", "outdated", "the last table could not be built or written"]
@@ -75,6 +81,7 @@ function tiles({ counts, table: gateway, traffic: known }) {
     tile("Imports", counts.imports.toLocaleString("en"), "what peers offer", "#/imports"),
     tile("Table", table[1], table[2], null, table[0]),
     tile("Refused", sum ? sum.refused.toLocaleString("en") : "–", sum ? `${sum.allowed.toLocaleString("en")} granted, ${sum.audited.toLocaleString("en")} audited` : "not known here", "#/refusals", sum && sum.refused > 0 ? "warn" : "plain"),
+    tile("Calls", made ? made.connections.toLocaleString("en") : "–", made ? `to peers; ${made.failures.toLocaleString("en")} failed, ${size(made.toService)} sent, ${size(made.fromService)} received` : "not known here", "#/imports", made && made.failures > 0 ? "warn" : "plain"),
     tile("Findings", counts.findings.toLocaleString("en"), `${count(counts.errors, "error")}, ${count(counts.warnings, "warning")}`, "#/federation", counts.errors ? "bad" : counts.warnings ? "warn" : "good"));
 }
 
@@ -153,18 +160,18 @@ function importsView(query) {
   let first = true;
   return {
     async refresh() {
-      const { all } = await ask("federated", { limit: 1 });
+      const [{ all }, overview] = await Promise.all([ask("federated", { limit: 1 }), ask("overview")]);
       const is = first;
       first = false;
       if (all > 0) federated.refresh(is);
       imports.refresh(is);
-      return [all > 0 ? card("Federated services", "Names that several clusters serve. Calls go to the first member that works.", federated) : null, card("Imports", "What can be called at the peers.", imports)];
+      return [all > 0 ? card("Federated services", "Names that several clusters serve. Calls go to the first member that works.", federated) : null, card("Imports", "What can be called at the peers.", imports), overview.calls.why ? make("p.note", {}, `Calls are not counted here: ${overview.calls.why}`) : null];
     },
   };
 }
 
-const importRows = (query) => searchable("Imports", "imports", [["", "All"], ["unreachable", "Without a port"]], [["three", "service"], ["one", "peer"], ["short.wide", "protocol"], ["two.wide", "where"], ["short.wide", "confirmed"]], (row) =>
-    make("a.row", { href: `#/explain?${new URLSearchParams({ to: row.service })}` }, make("span.three", {}, foreign(row.service)), foreign(row.peer), make("span.short.wide", {}, row.protocol), make(`span.two.wide.${row.reachable ? "plain" : "bad"}`, {}, row.location), make("span.short.wide", {}, when(row.confirmed))), query);
+const importRows = (query) => searchable("Imports", "imports", [["", "All"], ["unreachable", "Without a port"]], [["three", "service"], ["one", "peer"], ["short.wide", "protocol"], ["two.wide", "where"], ["one.wide", "calls"], ["short.wide", "confirmed"]], (row) =>
+    make("a.row", { href: `#/explain?${new URLSearchParams({ to: row.service })}` }, make("span.three", {}, foreign(row.service)), foreign(row.peer), make("span.short.wide", {}, row.protocol), make(`span.two.wide.${row.reachable ? "plain" : "bad"}`, {}, row.location), make("span.one.wide", { title: row.calls ? `${row.calls.open} open, ${size(row.calls.toService)} sent, ${size(row.calls.fromService)} received` : null }, row.calls ? `${row.calls.connections.toLocaleString("en")}, ${size(row.calls.toService + row.calls.fromService)}` : "–"), make("span.short.wide", {}, when(row.confirmed))), query);
 
 const changesView = (query) => simple("Changes", "What happened when, the newest first. The controller keeps it over a restart.",
   searchable("Changes", "changes", [["", "All"], ["peer", "Peers"], ["roots", "Roots"], ["key", "Keys"], ["export", "Exports"], ["grant", "Grants"], ["import", "Imports"], ["condition", "Conditions"], ["leader", "Controller"]], null, (row) =>
@@ -290,7 +297,7 @@ function peerPanel({ name }) {
       ...listed("What is missing", peer.missing.map((one) => [badge(...(turns[one.turn] ?? ["plain", "wait"])), " ", make("bdi", {}, one.what)])),
       peer.held ? make(".note", {}, make("b", {}, "Held since "), when(peer.held.since), make("p", {}, make("bdi", {}, peer.held.change)), make("p", {}, make("bdi", {}, peer.held.why)), peer.held.command ? make("p", {}, "Compare the fingerprints with the peer's operator, then: ", make("code", {}, peer.held.command)) : make("p", {}, "A pin excludes it: only a changed pin releases it.")) : null,
       make("h3", {}, "Peer"),
-      facts([["trust domain", foreign(row.trustDomain)], ["UUID", make("code", {}, peer.clusterUuid ?? "not known")], ["metadata", foreign(peer.metadataEndpoint)], peer.source ? ["file", foreign(peer.source)] : null, ["exports to it", make("span", {}, link("exports", { peers: name }, row.grantedExports))], ["imports", link("imports", { peers: name }, row.imports)], row.traffic ? ["connections", traffic(row.traffic)] : null]),
+      facts([["trust domain", foreign(row.trustDomain)], ["UUID", make("code", {}, peer.clusterUuid ?? "not known")], ["metadata", foreign(peer.metadataEndpoint)], peer.source ? ["file", foreign(peer.source)] : null, ["exports to it", make("span", {}, link("exports", { peers: name }, row.grantedExports))], ["imports", link("imports", { peers: name }, row.imports)], row.traffic ? ["connections", traffic(row.traffic)] : null, row.calls ? ["calls", calls(row.calls)] : null]),
       ...listed("Documents", peer.documents.map(document)),
       make("h3", {}, "Roots in force"),
       peer.roots.length ? table(["root", "ends"], peer.roots.map((root) => [make("span", {}, make("code", {}, root.fingerprint), make("div.quiet", {}, foreign(root.subject))), left(root.notAfter)])) : make("p.bad", {}, "None: no identity of this peer is believed."),

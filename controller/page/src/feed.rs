@@ -1,5 +1,6 @@
 //! What the page shows, for all readers: swapped whole, never changed in place.
 
+use crate::calls::Calls;
 use crate::traffic::{Refusal, Traffic};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fedgate_engine::history::Change;
@@ -24,6 +25,9 @@ pub struct Around {
     pub loaded: Option<Condition>,
     /// What the gateways counted; `Err` says why that is not known, and what to do.
     pub traffic: Result<Traffic, String>,
+    /// What this cluster's programs called at peers; `Err` says why that is not known, and what to
+    /// do.
+    pub calls: Result<Calls, String>,
     /// The refusals that are in the gateway's access log, newest first; `Err` says why there are
     /// none.
     pub refusals: Result<Vec<Refusal>, String>,
@@ -42,6 +46,7 @@ impl Around {
             platform,
             loaded: None,
             traffic: Err("not asked yet".to_owned()),
+            calls: Err("not asked yet".to_owned()),
             refusals: Err("not asked yet".to_owned()),
             changes: Arc::default(),
             unknown_changes: None,

@@ -13,6 +13,8 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
 
 mod assets;
+pub mod calls;
+pub mod counters;
 mod feed;
 mod guard;
 #[cfg(test)]

@@ -30,6 +30,8 @@ impl Tour {
         let log = beta.folder().join("access.log");
         beta.settings().gateway_admin = Some(ports::free()?);
         beta.settings().gateway_access_log = Some(log);
+        let egress_admin = format!("admin: {}", ports::free()?);
+        beta.settings().more.egress.push(egress_admin);
         beta.write_settings()?;
         let mut web = Deployed::http(beta, "web").await?;
         web.apply(beta, |service| Service {
@@ -53,6 +55,7 @@ impl Tour {
         let [_, beta, _] = &federation.clusters;
         web.wait_reachable(&alpha_client, beta).await?;
         stock.wait_refused(&gamma_client, beta).await?;
+        reports.wait_callable_from(beta).await?;
         let origin = origin(beta).await?;
         let mut browser = Browser::start(run).await?;
         browser.open(&format!("{origin}/")).await?;
@@ -96,6 +99,8 @@ fn every_view_says_what_the_commands_say() {
         tour.browser.colours("dark").await?;
         picture(&mut tour.browser, "federation-dark").await?;
         tour.browser.colours("light").await?;
+
+        calls(&mut tour).await?;
 
         // The state of each peer is a part of what `fedgate status` prints.
         let states = tour.browser.evaluate("fetch('/page/peers?limit=50').then(r => r.json()).then(p => p.rows.map(r => r.state))").await?;
@@ -150,6 +155,30 @@ fn every_view_says_what_the_commands_say() {
         let origin = tour.origin.clone();
         tour.browser.check(&origin).await
     });
+}
+
+/// The calls on the page are those of `fedgate top`.
+async fn calls(tour: &mut Tour) -> Result<()> {
+    let node = "[...document.querySelectorAll('.peer')].find(peer => peer.innerText.includes('gamma')).innerText";
+    tour.browser.wait("a call to gamma", &format!("/[1-9]\\d* calls? to it/.test({node})")).await?;
+    let shown = tour.browser.evaluate("fetch('/page/peers?search=gamma&limit=1').then(r => r.json()).then(p => p.rows[0].calls)").await?;
+    let top: Value = serde_json::from_str(&fedgate(tour.beta(), &["top", "--output", "json"])?)?;
+    let gamma =
+        top["peers"].as_array().and_then(|peers| peers.iter().find(|it| it["name"] == "gamma"));
+    let gamma = gamma.with_context(|| format!("no gamma: {top:#}"))?;
+    for (on_page, in_terminal) in [
+        ("connections", "calls"),
+        ("failures", "failures"),
+        ("toService", "sent"),
+        ("fromService", "received"),
+    ] {
+        ensure!(shown[on_page] == gamma[in_terminal], "{on_page}: {shown:#} {gamma:#}");
+    }
+    ensure!(shown["fromService"].as_u64() > Some(0), "{shown}");
+    let import = "fetch('/page/imports?search=reports&limit=1').then(r => r.json()).then(p => p.rows[0].calls)";
+    let import = tour.browser.evaluate(import).await?;
+    ensure!(import["connections"] == shown["connections"], "{import:#} {shown:#}");
+    Ok(())
 }
 
 /// The steps on the page are those of `fedgate explain`.

@@ -1,6 +1,5 @@
 //! `fedgate top`: connections, refusals and bytes, live, from the counters of the Envoys.
 
-mod counters;
 mod gather;
 mod report;
 mod view;

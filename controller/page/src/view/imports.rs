@@ -1,6 +1,7 @@
 //! The imports: what can be reached at the peers.
 
 use super::{Query, Rows, Words, cut};
+use crate::counters::Traffic;
 use crate::feed::Look;
 use fedgate_engine::status::ImportStatus;
 use jiff::Timestamp;
@@ -18,6 +19,8 @@ pub(crate) struct ImportRow {
     reachable: bool,
     gateways: Vec<String>,
     confirmed: Option<Timestamp>,
+    /// The calls from here; `None` if that is not known.
+    calls: Option<Traffic>,
 }
 
 /// Some rows of the list of imports. `peers` is the name of a peer that must offer them; the state
@@ -33,6 +36,7 @@ pub(crate) fn imports(look: &Look, query: &Query) -> Rows<ImportRow> {
             && words.are_in(&[import.service.host.as_str(), &import.peer.to_lowercase()])
     };
     let found: Vec<_> = all.iter().filter(is_found).collect();
+    let calls = look.around.calls.as_ref().ok();
     cut(all.len(), &found, query, |import| {
         let location = location(import);
         ImportRow {
@@ -43,6 +47,8 @@ pub(crate) fn imports(look: &Look, query: &Query) -> Rows<ImportRow> {
             location: location.unwrap_or_else(|| "at no port: none is left".to_owned()),
             gateways: import.gateways.clone(),
             confirmed: import.confirmed,
+            calls: calls
+                .map(|calls| calls.by_import.get(&import.service).copied().unwrap_or_default()),
         }
     })
 }

@@ -1,6 +1,7 @@
 //! The state of the federation at one glance.
 
 use super::peers::{PeerRow, by_urgency, row};
+use crate::counters::Traffic;
 use crate::feed::Look;
 use crate::traffic::Totals;
 use fedgate_engine::status::{ClusterStatus, TableStatus};
@@ -31,6 +32,7 @@ pub(crate) struct Overview {
     more: [usize; 2],
     findings: Vec<FindingRow>,
     traffic: Known<Totals>,
+    calls: Known<Traffic>,
     trouble: Option<String>,
 }
 
@@ -114,6 +116,7 @@ pub(crate) fn overview(look: &Look, now: Timestamp) -> Overview {
         more: [ready, rest.len() - ready],
         findings: findings.collect(),
         traffic: Known::of(look.around.traffic.as_ref().map(|traffic| traffic.totals)),
+        calls: Known::of(look.around.calls.as_ref().map(|calls| calls.all)),
         trouble: look.around.trouble.clone(),
     }
 }

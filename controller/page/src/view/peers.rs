@@ -1,6 +1,7 @@
 //! The peers: as rows of a list, and as nodes of the picture.
 
 use super::{Query, Rows, Words, cut};
+use crate::counters::Traffic;
 use crate::feed::Look;
 use crate::traffic::Counts;
 use fedgate_core::Mode;
@@ -34,6 +35,8 @@ pub(crate) struct PeerRow {
     pub(super) roots_end: Option<Timestamp>,
     /// Connections from it, as far as the gateway counts them by name.
     pub(super) traffic: Option<Counts>,
+    /// Calls from here to its services; `None` if that is not known.
+    pub(super) calls: Option<Traffic>,
 }
 
 /// How much a peer needs an operator; the smallest comes first.
@@ -79,6 +82,7 @@ pub(crate) fn peers(look: &Look, query: &Query) -> Rows<PeerRow> {
 pub(super) fn row(look: &Look, peer: &PeerStatus) -> PeerRow {
     let roots = roots(look, peer);
     let traffic = look.around.traffic.as_ref().ok();
+    let calls = look.around.calls.as_ref().ok();
     PeerRow {
         name: peer.name.clone(),
         trust_domain: peer.trust_domain.clone(),
@@ -93,6 +97,7 @@ pub(super) fn row(look: &Look, peer: &PeerStatus) -> PeerRow {
         roots: peer.roots.len(),
         roots_end: roots.iter().map(Root::not_after).max(),
         traffic: traffic.and_then(|traffic| traffic.by_peer.get(&peer.name)).copied(),
+        calls: calls.map(|calls| calls.by_peer.get(&peer.name).copied().unwrap_or_default()),
     }
 }
 

@@ -4,10 +4,10 @@ use super::super::envoys::EnvoyAddresses;
 use super::super::http;
 use super::super::source::Source;
 use super::super::target::{Platform, Target};
-use super::counters::Counters;
 use anyhow::{Result, bail};
 use fedgate_engine::status::Status;
 use fedgate_kubernetes::inspect::stats;
+use fedgate_page::counters::Counters;
 use fedgate_process::words::chain;
 use std::net::SocketAddr;
 

@@ -1,10 +1,10 @@
 //! What the counters of all Envoys come to, by peer, service and reason.
 
-use super::counters::{Counters, Traffic};
 use super::gather::{Look, Role};
 use fedgate_core::ServiceName;
 use fedgate_engine::status::Status;
 use fedgate_envoy::metric_name;
+use fedgate_page::counters::{Counters, Traffic};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -63,6 +63,8 @@ pub(super) struct Peer {
     pub(super) refused: u64,
     /// Calls from here to its services; zero where no egress Envoy can be asked.
     pub(super) calls: u64,
+    /// Attempts to connect to its gateways from here that failed.
+    pub(super) failures: u64,
     pub(super) sent: u64,
     pub(super) received: u64,
 }
@@ -109,7 +111,7 @@ impl Report {
                 .collect(),
             gateway: gateway(&gateways),
             refusals: refusals(&gateways),
-            peers: peers(&gateways, imports.as_deref().unwrap_or_default(), status),
+            peers: peers((&gateways, &egresses), imports.as_deref().unwrap_or_default(), status),
             exports: counts_services.then_some(exports),
             imports,
         }
@@ -124,12 +126,7 @@ impl Report {
 fn sum<'a>(all: impl Iterator<Item = &'a BTreeMap<String, Traffic>>) -> BTreeMap<String, Traffic> {
     let mut sums: BTreeMap<String, Traffic> = BTreeMap::new();
     for (name, traffic) in all.flatten() {
-        let sum = sums.entry(name.clone()).or_default();
-        sum.open += traffic.open;
-        sum.connections += traffic.connections;
-        sum.failures += traffic.failures;
-        sum.to_service += traffic.to_service;
-        sum.from_service += traffic.from_service;
+        sums.entry(name.clone()).or_default().add(traffic);
     }
     sums
 }
@@ -220,7 +217,11 @@ fn refusals(gateways: &[&Counters]) -> Vec<Refusal> {
     refused
 }
 
-fn peers(gateways: &[&Counters], imports: &[Service], status: Option<&Status>) -> Vec<Peer> {
+fn peers(
+    (gateways, egresses): (&[&Counters], &[&Counters]),
+    imports: &[Service],
+    status: Option<&Status>,
+) -> Vec<Peer> {
     let known = status.into_iter().flat_map(|status| &status.peers).map(|peer| peer.name.clone());
     let mut peers: BTreeMap<String, Peer> =
         known.map(|name| (name.clone(), Peer { name, ..Peer::default() })).collect();
@@ -242,6 +243,11 @@ fn peers(gateways: &[&Counters], imports: &[Service], status: Option<&Status>) -
         peer.calls += import.connections;
         peer.sent += import.to_service;
         peer.received += import.from_service;
+    }
+    for known in status.into_iter().flat_map(|status| &status.peers) {
+        let name = metric_name(&known.trust_domain);
+        let failures = egresses.iter().map(|egress| egress.failures_of(&name)).sum();
+        of(&mut peers, &known.name).failures = failures;
     }
     peers.into_values().collect()
 }

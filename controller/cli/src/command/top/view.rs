@@ -74,8 +74,9 @@ fn peers(report: &Report, before: Before<'_>) -> Vec<Vec<Cell>> {
             let bytes = |of: fn(&Peer) -> u64| bytes(of(peer), then.map(of), before);
             row.push(
                 format!(
-                    "{} calls to it, {} sent, {} received",
+                    "{} calls to it, {} failed, {} sent, {} received",
                     number(|of| of.calls),
+                    number(|of| of.failures),
                     bytes(|of| of.sent),
                     bytes(|of| of.received)
                 )

@@ -66,6 +66,11 @@ impl Reader {
         around.refusals = Err(format!(
             "the gateway writes its access log to its Pods' output; see `kubectl logs -n {namespace}`, or a log store"
         ));
+        around.calls =
+            Err("the sidecars of the calling workloads count calls to peers; see Istio's \
+             metrics istio_tcp_connections_opened_total and istio_tcp_sent_bytes_total by \
+             destination_service"
+                .to_owned());
         Self {
             client,
             namespace: namespace.to_owned(),

@@ -1,43 +1,67 @@
 //! The counters of one Envoy, from either of the forms in which it shows them.
 
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// What one Envoy has counted since it started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Counters {
+pub struct Counters {
     /// Decided connections by outcome and reason.
-    pub(super) decisions: BTreeMap<(String, String), u64>,
+    pub decisions: BTreeMap<(String, String), u64>,
     /// Decided connections by peer and outcome.
-    pub(super) peers: BTreeMap<(String, String), u64>,
+    pub peers: BTreeMap<(String, String), u64>,
     /// Connections that had passed and were closed by a new table.
-    pub(super) revoked: u64,
+    pub revoked: u64,
     /// Connections that ended before their client had shown an identity.
-    pub(super) undecided: u64,
+    pub undecided: u64,
     /// Allowed connections whose cluster the proxy did not accept.
-    pub(super) route_failures: u64,
+    pub route_failures: u64,
     /// Connections to the federation's listener that are open; `None` if the proxy does not say.
-    pub(super) open: Option<u64>,
-    /// Clusters by the name of their metrics: on the gateway, one for each export.
-    pub(super) clusters: BTreeMap<String, Traffic>,
+    pub open: Option<u64>,
+    /// Clusters by the name of their metrics: on the gateway, one for each export; on the egress, one
+    /// for each peer.
+    pub clusters: BTreeMap<String, Traffic>,
     /// Listeners with a TCP proxy, by the name of their metrics: on the egress, one for each import.
-    pub(super) listeners: BTreeMap<String, Traffic>,
+    pub listeners: BTreeMap<String, Traffic>,
 }
 
 /// What went through a cluster or a listener.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Traffic {
-    pub(super) open: u64,
-    pub(super) connections: u64,
-    pub(super) failures: u64,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Traffic {
+    /// Open connections.
+    pub open: u64,
+    /// All connections.
+    pub connections: u64,
+    /// Attempts to connect that failed.
+    pub failures: u64,
     /// Bytes from the client to the service.
-    pub(super) to_service: u64,
+    pub to_service: u64,
     /// Bytes from the service to the client.
-    pub(super) from_service: u64,
+    pub from_service: u64,
+}
+
+impl Traffic {
+    /// Adds other traffic.
+    pub fn add(&mut self, other: &Self) {
+        self.open += other.open;
+        self.connections += other.connections;
+        self.failures += other.failures;
+        self.to_service += other.to_service;
+        self.from_service += other.from_service;
+    }
 }
 
 impl Counters {
+    /// How often an egress could not connect to a peer's gateways. `trust_domain` is as in the names
+    /// of metrics.
+    pub fn failures_of(&self, trust_domain: &str) -> u64 {
+        let ways = ["", "+passthrough"].map(|way| format!("peer|{trust_domain}{way}"));
+        ways.iter().filter_map(|way| self.clusters.get(way)).map(|way| way.failures).sum()
+    }
+
     /// Reads Envoy's own form: `NAME: VALUE`, as `/stats` of its admin address shows it.
-    pub(super) fn of_admin(text: &str) -> Self {
+    pub fn of_admin(text: &str) -> Self {
         let mut counters = Self::default();
         for line in text.lines() {
             if let Some((name, value)) = line.rsplit_once(": ")
@@ -98,7 +122,7 @@ impl Counters {
     }
 
     /// Reads Prometheus' form: `NAME{LABEL="VALUE"} NUMBER`, as Istio's proxies show it.
-    pub(super) fn of_prometheus(text: &str) -> Self {
+    pub fn of_prometheus(text: &str) -> Self {
         let mut counters = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.trim_end().rsplit_once(' ') else { continue };
