@@ -234,12 +234,17 @@ fn load(path: &Path) -> History {
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
-/// The end of a file.
+/// The whole lines at the end of a file.
 fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_LOG)))?;
+    let start = file.metadata()?.len().saturating_sub(LONGEST_LOG);
+    file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
     file.take(LONGEST_LOG).read_to_end(&mut bytes)?;
+    if start > 0 {
+        // The first line is cut, and a stranger may have written what its end looks like.
+        let cut = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+        bytes.drain(..cut);
+    }
     Ok(bytes)
 }

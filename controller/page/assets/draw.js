@@ -3,6 +3,9 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+/** Text without characters that cannot be seen, or that make it look like other text. The commands show the same. */
+const visible = (text) => String(text).replace(/[\p{Cc}\p{Cs}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu, (letter) => (letter === "\t" || letter === "\n" ? " " : `\\u{${letter.codePointAt(0).toString(16)}}`));
+
 /** An element. Children are elements, text, or nothing. */
 export function make(tag, attributes, ...children) {
   const [name, ...classes] = tag.split(".");
@@ -12,9 +15,9 @@ export function make(tag, attributes, ...children) {
   for (const [key, value] of Object.entries(attributes ?? {})) {
     if (value === undefined || value === null || value === false) continue;
     if (key.startsWith("on")) element[key] = value;
-    else element.setAttribute(key, value === true ? "" : String(value));
+    else element.setAttribute(key, value === true ? "" : key === "title" || key === "aria-label" ? visible(value) : String(value));
   }
-  element.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false).map(standIn));
+  element.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false).map((child) => (child instanceof Node ? standIn(child) : visible(child))));
   return element;
 }
 
@@ -58,9 +61,23 @@ function morph(old, fresh) {
   for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "style") old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   for (const key of ["onclick", "oninput", "onsubmit", "onchange", "onkeydown"]) old[key] = fresh[key];
-  const [before, after] = [[...old.childNodes], [...fresh.childNodes]];
-  after.forEach((child, at) => (at < before.length ? morph(before[at], child) : old.append(whole(child))));
-  before.slice(after.length).forEach((child) => child.remove());
+  align(old, [...fresh.childNodes]);
+}
+
+/** Makes the children of `old` like `after`. One with a key stays with it: rows that come before push it down. */
+function align(old, after) {
+  const keys = new Set(after.map((child) => child.dataset?.key).filter(Boolean));
+  for (const child of [...old.childNodes]) if (child.dataset?.key && !keys.has(child.dataset.key)) child.remove();
+  let at = old.firstChild;
+  for (const child of after) {
+    const key = child.dataset?.key;
+    if (at && (!key || key === at.dataset?.key) && !(at.dataset?.key && !key)) {
+      const next = at.nextSibling;
+      morph(at, child);
+      at = next;
+    } else old.insertBefore(whole(child), at);
+  }
+  while (at) { const next = at.nextSibling; at.remove(); at = next; }
 }
 
 /** Replaces the content of an element. */
@@ -99,11 +116,11 @@ export function left(text) {
 export const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : (many ?? one + "s")}`;
 export const badge = (kind, ...children) => make(`span.badge.${kind}`, {}, children);
 
-/** A table with headings; on a phone each row becomes a block. */
+/** A table with headings; on a phone each row becomes a block. A row with a key keeps its place under the focus. */
 export function table(heads, rows) {
   const cell = (value, at) => make(typeof value === "number" ? "td.number" : "td", { "data-head": heads[at] || null }, typeof value === "number" ? value.toLocaleString("en") : value);
   const head = heads.map((text, at) => make(typeof rows[0]?.[at] === "number" ? "th.number" : "th", { scope: "col" }, text));
-  return make(".scroll", {}, make("table.stack", {}, make("thead", {}, make("tr", {}, head)), make("tbody", {}, rows.map((row) => make("tr", {}, row.map(cell))))));
+  return make(".scroll", {}, make("table.stack", {}, make("thead", {}, make("tr", {}, head)), make("tbody", {}, rows.map((row) => make("tr", { "data-key": row.key }, row.map(cell))))));
 }
 
 const ROW = 44;

@@ -1,6 +1,6 @@
 // The views. Each has `refresh`, which asks and returns what to draw, and panels are such functions.
 
-import { badge, count, foreign, icon, left, list, make, table, when } from "/draw.js";
+import { badge, count, foreign, icon, left, list, make, show, table, when } from "/draw.js";
 import { ask } from "/page.js";
 
 const link = (view, query, ...children) => make("a", { href: `#/${view}?${new URLSearchParams(query)}` }, children);
@@ -228,8 +228,10 @@ function explainView(start) {
   const names = make("datalist", { id: "names" });
   const to = make("input", { name: "to", list: "services", required: true, placeholder: "host:port", autocomplete: "off", spellcheck: "false", value: start.to ?? "", maxlength: 300, oninput: suggest });
   const from = make("input", { name: "from", list: "names", placeholder: "a peer's name or a SPIFFE ID; empty for every peer", autocomplete: "off", spellcheck: "false", value: start.peer || start.from || "", maxlength: 2100, oninput: suggest });
-  const answer = make("div", { role: "status" });
+  const shown = make("div");
+  const answer = make("div", { role: "status" }, shown);
   answer.keep = true;
+  let asked = 0;
   async function suggest() {
     const asked = [ask("exports", { search: to.value, limit: 12 }), ask("imports", { search: to.value, limit: 12 }), ask("peers", { search: from.value, limit: 12 })];
     const [ours, theirs, peers] = await Promise.all(asked).catch(() => [{ rows: [] }, { rows: [] }, { rows: [] }]);
@@ -239,11 +241,9 @@ function explainView(start) {
   async function explain() {
     const caller = from.value.trim();
     const who = caller === "" ? {} : caller.includes("://") ? { from: caller } : { peer: caller };
-    try {
-      answer.replaceChildren(explanation(await ask("explain", { to: to.value.trim(), ...who })));
-    } catch (error) {
-      answer.replaceChildren(make("p.note", {}, error.message));
-    }
+    const mine = ++asked;
+    const drawn = await ask("explain", { to: to.value.trim(), ...who }).then(explanation, (error) => make("p.note", {}, error.message));
+    if (mine === asked) show(shown, drawn);
   }
   const form = make("form", { onsubmit: (event) => { event.preventDefault(); explain(); history.replaceState(null, "", `#/explain?${new URLSearchParams({ to: to.value, from: from.value })}`); } }, make("label", {}, "Service", to), make("label", {}, "Caller", from), make("button.primary", { type: "submit" }, "Explain"), choices, names);
   form.keep = true;
@@ -251,7 +251,7 @@ function explainView(start) {
   return {
     async refresh() {
       if (first) suggest();
-      if (to.value && (first || answer.firstChild)) explain();
+      if (to.value && (first || shown.firstChild)) explain();
       const is = first;
       first = false;
       return is ? [make("section.card", {}, make("h2", {}, "May this call pass?"), make("p.quiet", {}, "The steps of the decision, from the table in force: the same answer as fedgate explain."), form), answer] : null;
@@ -266,6 +266,16 @@ function explanation(found) {
     make(`p.verdict.${found.passes ? "good" : "bad"}`, {}, found.peers?.length ? `${verdict} for ${found.peers.filter((one) => one.passes).length} of ${count(found.peers.length, "peer")}` : verdict, found.reason && !found.peers?.length ? make("span", {}, ": ", make("code", {}, found.reason)) : null));
 }
 
+/** Rows with a key each. Equal rows are told apart by how many older ones there are. */
+function keyed(rows) {
+  const seen = new Map();
+  return rows.toReversed().map((row) => {
+    const text = JSON.stringify(row);
+    seen.set(text, (seen.get(text) ?? 0) + 1);
+    return { ...row, key: `${text} ${seen.get(text)}` };
+  }).toReversed();
+}
+
 function refusalsView() {
   return {
     async refresh() {
@@ -276,7 +286,7 @@ function refusalsView() {
         table(found.totals.is ? ["reason", "refused", "audited", "what to do"] : ["reason", "what to do"], rows));
       const peers = found.peers.length ? make("section.card", {}, make("h2", {}, "By peer"), table(["peer", "refused", "audited", "granted"], found.peers.map((row) => [row.peer.startsWith("_") ? "others" : link("peer", { name: row.peer }, foreign(row.peer)), row.refused, row.audited, row.allowed]))) : null;
       const latest = found.latest.is;
-      return [reason, peers, make("section.card", {}, make("h2", {}, "Latest"), latest ? latest.length ? table(["when", "reason", "caller", "service", ""], latest.map((row) => [when(row.at), make("code", {}, row.reason), make("span", {}, foreign(row.caller ?? row.client ?? "unknown"), row.peer ? make("span.quiet", {}, " peer ", foreign(row.peer)) : null), foreign(row.service ?? "–"), row.service && !row.service.startsWith("outbound_") ? link("explain", row.caller ? { to: row.service, from: row.caller } : { to: row.service }, "Explain") : ""])) : make("p", {}, "The access log has no refused connection.") : make("p.note", {}, found.latest.why))];
+      return [reason, peers, make("section.card", {}, make("h2", {}, "Latest"), latest ? latest.length ? table(["when", "reason", "caller", "service", ""], keyed(latest).map((row) => Object.assign([when(row.at), make("code", {}, row.reason), make("span", {}, foreign(row.caller ?? row.client ?? "unknown"), row.peer ? make("span.quiet", {}, " peer ", foreign(row.peer)) : null), foreign(row.service ?? "–"), row.service && !row.service.startsWith("outbound_") ? link("explain", row.caller ? { to: row.service, from: row.caller } : { to: row.service }, "Explain") : ""], { key: row.key }))) : make("p", {}, "The access log has no refused connection.") : make("p.note", {}, found.latest.why))];
     },
   };
 }

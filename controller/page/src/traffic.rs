@@ -148,7 +148,8 @@ pub fn refusals(log: &[u8]) -> Vec<Refusal> {
 }
 
 fn refusal(line: &[u8]) -> Option<Refusal> {
-    let line: Line = serde_json::from_slice(line).ok()?;
+    // A client chooses some of the bytes. Those that are no text must not hide its line.
+    let line: Line = serde_json::from_str(&String::from_utf8_lossy(line)).ok()?;
     let outcome = line.outcome.filter(|word| matches!(word.as_str(), "refused" | "audited"))?;
     let text = |text: Option<String>| {
         let text = text.filter(|text| !text.is_empty() && text != "-")?;
@@ -197,5 +198,17 @@ mod tests {
         assert_eq!(reasons, ["not_granted", "bad_sni"]);
         assert_eq!((found[0].peer.as_deref(), found[0].caller.as_deref()), (Some("beta"), None));
         assert!(found[1].at.is_some() && found[1].service.as_deref() == Some("x"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_no_refusal_and_long_text_is_cut() {
+        let long = "\u{e9}".repeat(40_000);
+        let mut log =
+            format!("{{\"outcome\":\"refused\",\"reason\":\"bad_sni\",\"sni\":\"{long}\"}}\n")
+                .into_bytes();
+        log.extend(b"{\"outcome\":\"refused\",\"reason\":\"no_sni\",\"client\":\"\xff\xc3<b>\"}\n");
+        let found = refusals(&log);
+        assert_eq!(found[0].client.as_deref(), Some("\u{fffd}\u{fffd}<b>"));
+        assert_eq!(found[1].service.as_deref().map(str::len), Some(300));
     }
 }

@@ -4,6 +4,7 @@
 
 mod federation;
 mod hostile;
+mod hostile_clients;
 mod scale;
 mod site;
 mod tour;
