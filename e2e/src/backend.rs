@@ -10,9 +10,15 @@ use axum::serve::ListenerExt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+/// How long a server that ends may go on with requests that have begun.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// A running back end. Stops when dropped.
 #[derive(Debug)]
@@ -20,6 +26,8 @@ pub struct Backend {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
+    /// Tells an HTTP server to end; aborting its task would leave open connections.
+    end: Option<Arc<Notify>>,
 }
 
 impl Backend {
@@ -51,10 +59,21 @@ impl Backend {
         });
         let answer = format!("{}\n", identity(service, cluster));
         let router = Router::new().fallback(get(async move || answer));
+        let end = Arc::<Notify>::default();
+        let ended = end.clone();
         let task = tokio::spawn(async move {
-            let _ = axum::serve(listener, router).await;
+            let serve = axum::serve(listener, router);
+            let _ = serve.with_graceful_shutdown(async move { ended.notified().await }).await;
         });
-        Ok(Self { address, connections, task })
+        Ok(Self { address, connections, task, end: Some(end) })
+    }
+
+    /// Like [`Self::http`], at the address of one that has stopped.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub async fn http_again(address: SocketAddr, service: &str, cluster: &str) -> Result<Self> {
+        Self::http_on(TcpListener::bind(address).await?, service, cluster)
     }
 
     /// An HTTPS server at an address, with this certificate, that answers every path with
@@ -76,7 +95,7 @@ impl Backend {
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { address, connections: Arc::default(), task })
+        Ok(Self { address, connections: Arc::default(), task, end: None })
     }
 
     /// A server on a loopback port that speaks first, like a mail server. It greets with
@@ -97,12 +116,14 @@ impl Backend {
         let counted = connections.clone();
         let greeting = format!("220 {}\r\n", identity(service, cluster));
         let task = tokio::spawn(async move {
+            // They end with this task.
+            let mut open = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(greet_and_echo(stream, greeting.clone()));
+                open.spawn(greet_and_echo(stream, greeting.clone()));
             }
         });
-        Ok(Self { address, connections, task })
+        Ok(Self { address, connections, task, end: None })
     }
 
     /// Where it listens.
@@ -115,9 +136,15 @@ impl Backend {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Stops it, and waits until new connections are refused. One that the system had accepted for
-    /// it is reset.
+    /// Stops it, and waits until it is gone: new connections are refused, and idle ones have ended.
+    /// One that the system had accepted for it is reset.
     pub async fn stop(mut self) {
+        if let Some(end) = &self.end {
+            end.notify_one();
+            if timeout(LAST_ANSWERS, &mut self.task).await.is_ok() {
+                return;
+            }
+        }
         self.task.abort();
         let _ = (&mut self.task).await;
     }

@@ -62,6 +62,9 @@ pub struct MemberStatus {
     /// The explanation; may be empty.
     #[serde(default)]
     pub message: String,
+    /// How callers find out whether it works, in words; `None` if its object does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<String>,
     /// Whether it takes calls now.
     pub taken: bool,
 }
@@ -69,13 +72,17 @@ pub struct MemberStatus {
 impl MemberStatus {
     fn new(member: &FederatedMember, health: &MemberHealth) -> Self {
         let found = member.service.as_ref().and_then(|name| health.get(name)).copied();
-        let (state, message) = match (found, member.state.reason()) {
-            (Some(false), None) => {
-                (PassedOver::NotAnswering.word(), "none of its addresses answers the Envoy here")
-            }
+        let (state, message) = match (found, &member.state) {
+            (Some(false), MemberState::Ready | MemberState::Unproven(_)) => unhealthy(member),
             // Envoy knows sooner than the next probe that a peer is back.
-            (Some(true), Some(PassedOver::PeerNotReady)) => (MemberState::Ready.word(), ""),
-            _ => (member.state.word(), member.state.message()),
+            (Some(true), MemberState::PassedOver { reason: PassedOver::PeerNotReady, .. }) => {
+                (MemberState::Ready.word(), String::new())
+            }
+            // A health check asks what a call would.
+            (Some(true), MemberState::Unproven(_)) if member.check.is_some() => {
+                (MemberState::Ready.word(), String::new())
+            }
+            (_, state) => (state.word(), state.message().to_owned()),
         };
         Self {
             peer: match &member.place {
@@ -86,7 +93,8 @@ impl MemberStatus {
             priority: member.priority,
             weight: member.weight,
             state: state.to_owned(),
-            message: message.to_owned(),
+            message,
+            health_check: member.check.as_ref().map(ToString::to_string),
             taken: false,
         }
     }
@@ -104,6 +112,21 @@ impl MemberStatus {
     /// The cluster, in words.
     pub fn place(&self) -> &str {
         self.peer.as_deref().unwrap_or("this cluster")
+    }
+}
+
+/// The state of a member that Envoy finds dead, and the explanation.
+fn unhealthy(member: &FederatedMember) -> (&'static str, String) {
+    match &member.check {
+        Some(check) => {
+            let message =
+                format!("its health check ({}) fails through all its gateways", check.probe);
+            (PassedOver::NotHealthy.word(), message)
+        }
+        None => {
+            let message = "none of its addresses answers the Envoy here".to_owned();
+            (PassedOver::NotAnswering.word(), message)
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::connections::{BUFFER, Quiet};
 use super::egress::PeerCluster;
-use super::federated::{Aggregate, MemberCluster, NO_MEMBER};
+use super::federated::{Aggregate, Checks, MemberCluster, NO_MEMBER};
 use super::resource::{address, extension, metric_name, typed};
-use super::{FilePath, health, trust};
+use super::{FilePath, health, health_check, trust};
 use fedgate_core::ServiceName;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -86,8 +86,9 @@ pub(super) fn no_member() -> Value {
 /// A member must give way at once to the next one. So one failed connect or handshake takes an
 /// address out of rotation, and an answer that is late or missing does too. A peer's gateways are
 /// asked for their health name, through the peer's own TLS: that finds dead gateways without a
-/// call, and gateways that accept a connection and then close it. The workloads of this cluster are
-/// not asked: they would have to bear the connects.
+/// call, and gateways that accept a connection and then close it. If the object has a health check,
+/// they are asked that instead, which also finds dead workloads behind them. The workloads of this
+/// cluster are not asked: they would have to bear the connects.
 ///
 /// Envoy would let an address back in with each good answer to a health check
 /// (`successful_active_health_check_uneject_host`). But the health name can work where the service
@@ -118,23 +119,34 @@ pub(super) fn member(member: &MemberCluster, identity: &FilePath) -> Value {
     cluster["circuit_breakers"]["thresholds"][0]["max_pending_requests"] = MOST_UNFINISHED.into();
     cluster["transport_socket"] =
         trust::member_tls(identity, &peer.bundle, &peer.server, &member.service);
-    if let Some((name, server)) = &peer.health {
-        let socket = trust::member_tls(identity, &peer.bundle, server, name);
-        let asked = json!({ "fedgate": "health" });
-        cluster["transport_socket_matches"] =
-            json!([{ "name": "health", "match": asked, "transport_socket": socket }]);
-        cluster["health_checks"] = json!([{
-            "timeout": "1s",
-            "interval": "0.5s",
-            // Without calls, Envoy would ask once a minute.
-            "no_traffic_interval": "0.5s",
-            "unhealthy_threshold": 1,
-            "healthy_threshold": 3,
-            "http_health_check": { "host": name.host, "path": health::PATH },
-            "transport_socket_match_criteria": asked,
-        }]);
+    match &peer.checks {
+        Some(Checks::Service(check)) => {
+            cluster["health_checks"] = json!([health_check(check, &member.service)]);
+        }
+        Some(Checks::Gateways(name, server)) => {
+            let socket = trust::member_tls(identity, &peer.bundle, server, name);
+            ask_gateways(&mut cluster, name, &socket);
+        }
+        None => {}
     }
     cluster
+}
+
+/// Asks a peer's gateways for their health name.
+fn ask_gateways(cluster: &mut Value, name: &ServiceName, socket: &Value) {
+    let asked = json!({ "fedgate": "health" });
+    cluster["transport_socket_matches"] =
+        json!([{ "name": "health", "match": asked, "transport_socket": socket }]);
+    cluster["health_checks"] = json!([{
+        "timeout": "1s",
+        "interval": "0.5s",
+        // Without calls, Envoy would ask once a minute.
+        "no_traffic_interval": "0.5s",
+        "unhealthy_threshold": 1,
+        "healthy_threshold": 3,
+        "http_health_check": { "host": name.host, "path": health::PATH },
+        "transport_socket_match_criteria": asked,
+    }]);
 }
 
 fn endpoints(cluster: &mut Value) -> impl Iterator<Item = &mut Value> {

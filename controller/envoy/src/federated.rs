@@ -10,7 +10,9 @@ use super::shares::{Share, shares};
 use super::{EgressInputs, Quiet, localities};
 use fedgate_core::ServiceName;
 use fedgate_federation::bundle::TrustBundle;
-use fedgate_federation::federate::{FederatedMember, FederatedPort, MemberPlace, ServerIdentity};
+use fedgate_federation::federate::{
+    FederatedMember, FederatedPort, HealthCheck, MemberPlace, ServerIdentity,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,7 +37,7 @@ pub(super) struct MemberCluster {
 impl MemberCluster {
     /// Returns true if Envoy finds out by itself whether the member works.
     fn has_health_checks(&self) -> bool {
-        self.peer.as_ref().is_some_and(|peer| peer.health.is_some())
+        self.peer.as_ref().is_some_and(|peer| peer.checks.is_some())
     }
 }
 
@@ -44,8 +46,17 @@ impl MemberCluster {
 pub(super) struct PeerMember {
     pub(super) bundle: TrustBundle,
     pub(super) server: Arc<ServerIdentity>,
-    /// The name by which the peer's gateways answer health checks, and as whom.
-    pub(super) health: Option<(ServiceName, Arc<ServerIdentity>)>,
+    /// What Envoy asks the peer's gateways, if they answer anything.
+    pub(super) checks: Option<Checks>,
+}
+
+/// What Envoy asks a peer's gateways. It has room for one question.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) enum Checks {
+    /// The health name, and as whom the gateways answer for it: whether they work themselves.
+    Gateways(ServiceName, Arc<ServerIdentity>),
+    /// The Service behind them, as the object says.
+    Service(HealthCheck),
 }
 
 /// Clusters in an order of preference.
@@ -143,8 +154,11 @@ fn member_cluster(inputs: &EgressInputs<'_>, member: &FederatedMember) -> Option
     };
     let (_, import) = inputs.imports.find(service)?;
     let bundle = inputs.bundles.get(&import.trust_domain).filter(|b| !b.roots.is_empty())?;
-    let health = inputs.probe_targets.get(peer).filter(|target| target.health);
-    let health = health.and_then(|target| Some((target.service.clone()?, target.server.clone())));
+    let by_health_name = || {
+        let target = inputs.probe_targets.get(peer).filter(|target| target.health)?;
+        Some(Checks::Gateways(target.service.clone()?, target.server.clone()))
+    };
+    let checks = member.check.clone().map(Checks::Service).or_else(by_health_name);
     Some(MemberCluster {
         name,
         service: service.clone(),
@@ -154,7 +168,7 @@ fn member_cluster(inputs: &EgressInputs<'_>, member: &FederatedMember) -> Option
         peer: Some(PeerMember {
             bundle: bundle.clone(),
             server: Arc::clone(&import.server),
-            health,
+            checks,
         }),
     })
 }

@@ -265,8 +265,13 @@ mod of_names {
         let service: ServiceName = format!("n{number}.shop.global:80").parse().unwrap();
         let host = service.host.clone();
         let protocol = Protocol::Http;
-        let port =
-            FederatedPort { service, port_name: "http".into(), protocol, members: Vec::new() };
+        let port = FederatedPort {
+            service,
+            port_name: "http".into(),
+            protocol,
+            check: None,
+            members: Vec::new(),
+        };
         FederatedService {
             namespace: "shop".into(),
             name: format!("n{number}"),

@@ -66,7 +66,14 @@ mod tests {
 
     fn member(priority: u32, weight: u32) -> FederatedMember {
         let state = MemberState::Ready;
-        FederatedMember { place: MemberPlace::Local, service: None, priority, weight, state }
+        FederatedMember {
+            place: MemberPlace::Local,
+            service: None,
+            priority,
+            weight,
+            state,
+            check: None,
+        }
     }
 
     fn shares_of(members: &[(u32, u32)]) -> Vec<Share> {

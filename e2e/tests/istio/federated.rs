@@ -1,5 +1,6 @@
 //! `FederatedService`s on real sidecars: one name over this cluster's Service and those of peers.
 
+mod checks;
 mod failover;
 mod grants;
 mod load;

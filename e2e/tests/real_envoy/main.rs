@@ -14,6 +14,7 @@ mod fixture;
 mod gateways;
 mod harness;
 mod health;
+mod health_checks;
 mod http_proxy;
 mod identity;
 mod ingress;

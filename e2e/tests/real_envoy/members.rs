@@ -176,13 +176,7 @@ fn members_of_one_priority_share_by_weight_and_take_over_from_each_other() {
         // And the other way round: the local workload dies, beta is back.
         names.beta_front.set(Front::To(names.beta().gateway_address())).await?;
         wait_answered_by(egress, &names.beta_web).await?;
-        let address = backend.address();
-        drop(backend);
-        // What it has accepted by then ends with it.
-        wait::until_true("the local workload to be gone", SOON, async || {
-            Ok(tokio::net::TcpStream::connect(address).await.is_err())
-        })
-        .await?;
+        backend.stop().await;
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(3) {
             let answer = call(egress).await?;

@@ -40,7 +40,8 @@ pub use export::{Export, TableFailure};
 pub(crate) use far_side::SETTLING;
 pub use far_side::{FarSide, Mismatch, MismatchKind, Turn};
 pub use federated::{
-    FederatedMember, FederatedPort, FederatedService, MemberPlace, MemberState, PassedOver,
+    FederatedMember, FederatedPort, FederatedService, HealthCheck, HealthProbe, MemberPlace,
+    MemberState, PassedOver,
 };
 pub use gateways::Gateway;
 pub use import::{Import, Imports, ProbeTarget, Protocol, ServerIdentity, owner};

@@ -104,6 +104,9 @@ finding_reasons! {
     NoMembers = "no_members",
     /// An entry of a `FederatedService`'s members is not valid, so the object is not in force.
     InvalidMember = "invalid_member",
+    /// The health check of a `FederatedService` is not valid, so the object is not in force; or
+    /// another object already has a different check for the same member.
+    InvalidHealthCheck = "invalid_health_check",
     /// A peer that a `FederatedService` names does not offer the Service to this cluster.
     MemberNotOffered = "member_not_offered",
     /// No member of a `FederatedService` is ready, so calls fail.

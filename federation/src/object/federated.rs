@@ -1,6 +1,7 @@
 //! `FederatedService` (`fedgate.dev/v1alpha1`, namespaced): one name for the same service in several
 //! clusters. The cluster that calls it decides what is behind the name; peers know nothing of it.
 
+use super::HealthCheckSpec;
 use crate::finding::{Finding, FindingReason, ObjectRef};
 use crate::form::{self, FormError, Step};
 use fedgate_core::{Hostname, InvalidName};
@@ -50,6 +51,10 @@ pub struct FederatedPortSpec {
     /// Its number.
     #[schemars(range(min = 1, max = 65_535))]
     pub port: u16,
+    /// How callers find out whether the peers among its members work. By default they only see
+    /// whether a peer's gateways do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub health_check: Option<HealthCheckSpec>,
 }
 
 /// Members with the same priority: a Service of this cluster, or that of some peers, or that of all

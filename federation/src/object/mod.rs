@@ -7,6 +7,7 @@
 
 mod advertise;
 mod federated;
+mod health_check;
 mod peer;
 mod policy;
 mod service;
@@ -19,6 +20,7 @@ pub use federated::{
     MAX_FEDERATED_PORTS, MAX_MEMBER_ENTRIES, MAX_MEMBER_PEERS, MAX_WEIGHT, MemberSpec,
     ServiceRefSpec,
 };
+pub use health_check::{HealthCheckSpec, MAX_CHECK_TEXT, TcpCheckSpec};
 pub(crate) use peer::check_cluster_domain;
 pub use peer::{EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec, Peer, peers};
 pub use policy::{

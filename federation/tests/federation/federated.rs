@@ -386,6 +386,11 @@ fn mistakes_are_reported_and_stop_one_object_only() {
             "spec.members[0].ports",
         ),
         (
+            json!({"ports": [{"name": "http", "port": 80, "healthCheck": {}}], "members": local}),
+            FindingReason::InvalidHealthCheck,
+            "spec.ports[0].healthCheck",
+        ),
+        (
             json!({"ports": http, "members": [{"local": {}, "service": {"name": "a.b"}}]}),
             FindingReason::InvalidMember,
             "spec.members[0].service.name",
@@ -448,6 +453,11 @@ pub(crate) fn everything() -> Vec<fedgate_federation::Finding> {
         object("attic", "c", &json!({"ports": http, "members": [{}]})),
         object("attic", "D", &json!({"ports": http, "members": local})),
         object("attic", "e", &json!({"ports": [], "members": local})),
+        object(
+            "attic",
+            "f",
+            &json!({"ports": [{"name": "tls", "port": 80, "healthCheck": {}}], "members": local}),
+        ),
     ]);
     let mut findings = rig.federate().findings;
     rig.local.federated_suffix = FederatedSuffix::parse("alpha.example").unwrap();

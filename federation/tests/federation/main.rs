@@ -16,6 +16,7 @@ mod grants;
 mod grants_twin;
 mod headers;
 mod health;
+mod health_checks;
 mod key_rotation;
 mod keys;
 mod knowledge;

@@ -44,7 +44,9 @@ fn detail(member: &MemberStatus) -> String {
         "" => String::new(),
         message => format!(": {message}"),
     };
-    format!("{}{service}{weight}: {}{message}", member.place(), member.state)
+    let check = member.health_check.as_ref().map(|check| format!(", health check {check}"));
+    let check = check.unwrap_or_default();
+    format!("{}{service}{weight}{check}: {}{message}", member.place(), member.state)
 }
 
 fn local_port(explainer: &mut Explainer<'_>, service: &FederatedServiceStatus) {

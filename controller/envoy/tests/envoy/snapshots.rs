@@ -12,14 +12,15 @@ use fedgate_envoy::{
 use fedgate_federation::bundle::TrustBundle;
 use fedgate_federation::document::{GatewayAddress, GatewayHost, WorkloadIdentity};
 use fedgate_federation::federate::{
-    FederatedMember, FederatedPort, FederatedService, Gateway, Import, MemberPlace, MemberState,
-    PassedOver, ProbeTarget, Protocol, ServerIdentity,
+    FederatedMember, FederatedPort, FederatedService, Gateway, HealthCheck, HealthProbe, Import,
+    MemberPlace, MemberState, PassedOver, ProbeTarget, Protocol, ServerIdentity,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 const WEB: &str = "web.shop.svc.alpha.example:80";
 
@@ -275,6 +276,7 @@ fn name(members: Vec<FederatedMember>) -> FederatedService {
             service: name,
             port_name: "http".to_owned(),
             protocol: Protocol::Http,
+            check: None,
             members,
         }],
     }
@@ -286,7 +288,7 @@ fn member(name: &str, priority: u32, weight: u32) -> FederatedMember {
         false => MemberPlace::Peer(PeerName::parse("beta").unwrap()),
     };
     let (service, state) = (Some(service(name)), MemberState::Ready);
-    FederatedMember { place, service, priority, weight, state }
+    FederatedMember { place, service, priority, weight, state, check: None }
 }
 
 const BETA_WEB: &str = "web.shop.svc.beta.example:80";
@@ -302,6 +304,27 @@ fn federated_names_have_a_cluster_for_each_member_and_an_aggregate() {
     let files = egress_with(&[beta_web()], &bundles(), &[name(members)]);
     snapshot("federated_lds", without_keys(json(&files, "egress/lds.json")));
     snapshot("federated_cds", without_keys(json(&files, "egress/cds.json")));
+}
+
+/// Instead of the question for the gateways' health name.
+#[test]
+fn a_member_with_a_health_check_is_asked_for_the_service() {
+    let checks_of = |probe: HealthProbe| {
+        let mut beta = member(BETA_WEB, 0, 1);
+        beta.check = Some(HealthCheck { probe, interval: Duration::from_millis(1500) });
+        let files = egress_with(&[beta_web()], &bundles(), &[name(vec![beta])]);
+        let clusters = json(&files, "egress/cds.json");
+        let is_member = |cluster: &&Value| cluster["name"] == "member|web.shop.svc.beta.example:80";
+        let cluster = clusters["resources"].as_array().unwrap().iter().find(is_member).unwrap();
+        assert_eq!(cluster.get("transport_socket_matches"), None);
+        cluster["health_checks"].clone()
+    };
+    let http = HealthProbe::Http { path: "/healthz".to_owned(), http2: true };
+    snapshot("health_check_http", checks_of(http));
+    let (send, expect) = (Some("PING\r\n".to_owned()), "PONG".to_owned());
+    snapshot("health_check_tcp", checks_of(HealthProbe::Tcp { send, expect }));
+    let greeting = HealthProbe::Tcp { send: None, expect: "220 ".to_owned() };
+    assert_eq!(checks_of(greeting)[0]["reuse_connection"], false);
 }
 
 #[test]

@@ -44,6 +44,8 @@ fn admission_knows_exactly_the_fields_of_the_types() {
     let of_names = [
         ("specFields", "spec"),
         ("portFields", "spec.ports[]"),
+        ("checkFields", "spec.ports[].healthCheck"),
+        ("tcpFields", "spec.ports[].healthCheck.tcp"),
         ("memberFields", "spec.members[]"),
         ("serviceFields", "spec.members[].service"),
     ];

@@ -108,6 +108,26 @@ pub(super) const FEDERATED_SERVICE: &[Rule] = &[
         "expected a name such as http or tcp-sql, of lower-case letters, digits and '-', which says the protocol",
     ),
     rule(
+        "spec.ports[]",
+        "!has(self.healthCheck) || !self.name.matches('^([^-]*https|tls)')",
+        "a TLS port cannot be checked, because its TLS ends at the workload; remove healthCheck, or name the port tcp",
+    ),
+    rule(
+        "spec.ports[].healthCheck",
+        "has(self.path) != has(self.tcp)",
+        "expected exactly one of path and tcp; add or remove one",
+    ),
+    rule(
+        "spec.ports[].healthCheck.path",
+        "self.matches('^/[!-\"$-~]*$')",
+        "expected a path such as /healthz, of visible ASCII characters",
+    ),
+    rule(
+        "spec.ports[].healthCheck.interval",
+        "self.matches('^([0-9]{1,4}m)?([0-9]{1,4}s)?([0-9]{1,5}ms)?$') && duration(self) >= duration('500ms') && duration(self) <= duration('60s')",
+        "expected a time from 500ms to 1m, such as 2s",
+    ),
+    rule(
         "spec.members",
         "self.size() > 0",
         "expected the Services behind the name, found none; add this cluster's (local: {}) or those of peers",

@@ -158,7 +158,7 @@ mod tests {
 
     fn member(place: MemberPlace, priority: u32, state: MemberState) -> FederatedMember {
         let service = Some(name("web.shop.svc.beta.example"));
-        FederatedMember { place, service, priority, weight: 1, state }
+        FederatedMember { place, service, priority, weight: 1, state, check: None }
     }
 
     fn beta(priority: u32, state: MemberState) -> FederatedMember {
@@ -170,6 +170,7 @@ mod tests {
             service: name("web.shop.global"),
             port_name: "http".into(),
             protocol: Protocol::Http,
+            check: None,
             members,
         };
         FederatedService {

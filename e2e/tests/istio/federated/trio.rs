@@ -61,12 +61,22 @@ impl Trio {
         members: Value,
         in_use: &[&str],
     ) -> Result<()> {
-        let ports = json!([{ "name": port.0, "port": port.1 }]);
+        self.put_port(name, json!({ "name": port.0, "port": port.1 }), members, in_use).await
+    }
+
+    /// Like [`Self::put`], with more than a name and a number in the port.
+    pub(super) async fn put_port(
+        &self,
+        name: &str,
+        port: Value,
+        members: Value,
+        in_use: &[&str],
+    ) -> Result<()> {
         let object = json!({
             "apiVersion": "fedgate.dev/v1alpha1",
             "kind": "FederatedService",
             "metadata": { "namespace": SHOP, "name": name },
-            "spec": { "ports": ports, "members": members },
+            "spec": { "ports": [port], "members": members },
         });
         self.alpha.cluster.objects().apply_one(&object).await?;
         self.wait_in_use(name, in_use).await.map(drop)
@@ -98,6 +108,29 @@ impl Trio {
                 && used.eq(expected.iter().copied())
         };
         self.alpha.cluster.objects().wait_for(key, &what, in_use).await
+    }
+
+    /// Like [`Self::client`]. Its sidecar repeats requests to `web` whose connection broke: they
+    /// may have had an effect, so Istio does not repeat them unless their owner says that it may.
+    pub(super) async fn client_that_retries(&self) -> Result<Client> {
+        let conditions = "connect-failure,refused-stream,unavailable,cancelled,reset";
+        let routes = json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "VirtualService",
+            "metadata": { "namespace": SHOP, "name": "web-global" },
+            "spec": {
+                "hosts": [WEB],
+                "http": [{
+                    "retries": { "attempts": 3, "retryOn": conditions },
+                    "route": [{ "destination": { "host": WEB } }],
+                }],
+            },
+        });
+        self.alpha.cluster.objects().apply_one(&routes).await?;
+        let client = self.client().await?;
+        let dump = "/config_dump?resource=dynamic_route_configs";
+        client.agent().wait_configured(dump, "cancelled,reset").await?;
+        Ok(client)
     }
 
     /// A program of alpha that calls both names.

@@ -11,13 +11,20 @@ fn with_port(port: Value) -> Value {
     federated_service(&json!({ "ports": [port] }))
 }
 
+fn with_check(check: Value) -> Value {
+    with_port(json!({ "name": "http", "port": 80, "healthCheck": check }))
+}
+
 #[test]
 fn an_invalid_federated_service_is_refused() {
     scenario("federated-services", async |run: &RunFolder| {
         let server = Server::with_admission(run).await?;
         let full = json!({
             "host": "shop.web.global",
-            "ports": [{ "name": "http", "port": 80 }, { "name": "tcp-sql", "port": 3306 }],
+            "ports": [
+                { "name": "http", "port": 80, "healthCheck": { "path": "/healthz?a=1", "interval": "1m" } },
+                { "name": "tcp-tls", "port": 3306, "healthCheck": { "tcp": { "send": "a\r\n", "expect": "b" } } },
+            ],
             "members": [
                 { "local": {}, "service": { "name": "web", "namespace": "attic" }, "ports": { "http": 8080 } },
                 { "peers": ["beta", "gamma.eu"], "priority": 1, "weight": 3 },
@@ -58,6 +65,28 @@ fn an_invalid_federated_service_is_refused() {
                         with_port(json!({ "name": "http", "port": 0 })),
                         "should be greater than or equal to 1",
                     ),
+                    (with_check(json!({})), "expected exactly one of path and tcp"),
+                    (
+                        with_check(json!({ "path": "/", "tcp": { "expect": "x" } })),
+                        "expected exactly one of path and tcp",
+                    ),
+                    (with_check(json!({ "path": "healthz" })), "expected a path such as /healthz"),
+                    (with_check(json!({ "path": "/a b" })), "expected a path such as /healthz"),
+                    (
+                        with_check(json!({ "path": "/", "interval": "100ms" })),
+                        "expected a time from 500ms to 1m",
+                    ),
+                    (
+                        with_check(json!({ "path": "/", "interval": "1h" })),
+                        "expected a time from 500ms to 1m",
+                    ),
+                    (with_check(json!({ "tcp": { "send": "x" } })), "expect: Required value"),
+                    (
+                        with_port(
+                            json!({ "name": "https", "port": 443, "healthCheck": { "path": "/" } }),
+                        ),
+                        "a TLS port cannot be checked",
+                    ),
                     (with_member(json!({})), one_of),
                     (with_member(json!({ "local": {}, "peers": ["beta"] })), one_of),
                     (
@@ -91,7 +120,7 @@ fn an_invalid_federated_service_is_refused() {
                     ),
                     (
                         with_port(json!({ "name": "http", "port": 80, "targetPort": 8080 })),
-                        "unknown field in spec.ports: targetPort; expected name and port",
+                        "unknown field in spec.ports: targetPort; expected some of healthCheck, name, port",
                     ),
                     (
                         with_member(json!({ "local": {}, "wieght": 3 })),
@@ -104,6 +133,18 @@ fn an_invalid_federated_service_is_refused() {
                     (
                         with_member(json!({ "local": { "name": "web" } })),
                         "local and allPeers have no fields",
+                    ),
+                    (
+                        with_check(json!({ "path": "/", "port": 81 })),
+                        "unknown field in a healthCheck of spec.ports: port; expected some of interval, path, tcp",
+                    ),
+                    (
+                        with_check(json!({ "tcp": { "expect": "x", "receive": "y" } })),
+                        "unknown field in a tcp of spec.ports: receive; expected some of expect, send",
+                    ),
+                    (
+                        with_check(json!({ "path": "/", "interval": null })),
+                        "no value in spec.ports[].healthCheck.interval",
                     ),
                     (with_member(json!({ "local": null })), one_of),
                     (

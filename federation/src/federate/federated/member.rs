@@ -218,6 +218,7 @@ impl<'a> Members<'a> {
             priority: entry.priority,
             weight: entry.weight,
             state,
+            check: None,
         };
         match &entry.who {
             Who::Local => {

@@ -5,11 +5,13 @@
 //! peer's roots, gateways and identities. A member that cannot take calls is passed over, with a
 //! reason.
 
+mod check;
 mod host;
 mod member;
 mod ports;
 mod state;
 
+pub use check::{HealthCheck, HealthProbe};
 pub use state::{MemberState, PassedOver};
 
 use super::{Candidate, Imports, Inputs, PeerReport, Protocol};
@@ -43,6 +45,8 @@ pub struct FederatedPort {
     pub port_name: String,
     /// The protocol, derived from the port's name.
     pub protocol: Protocol,
+    /// How callers find out whether peers among its members work, as its object says.
+    pub check: Option<HealthCheck>,
     /// The members in order of priority, each cluster at most once. Those of one priority are in
     /// the order of the object.
     pub members: Vec<FederatedMember>,
@@ -62,6 +66,9 @@ pub struct FederatedMember {
     pub weight: u32,
     /// Whether it takes calls.
     pub state: MemberState,
+    /// How callers find out whether it works; the same for all names that lead to it. `None` for
+    /// this cluster's Services, whose workloads have readiness probes.
+    pub check: Option<HealthCheck>,
 }
 
 /// The cluster of a member.
@@ -139,6 +146,7 @@ pub(super) fn services(
             Err(fault) => findings.push(*fault),
         }
     }
+    findings.extend(check::settle(&mut services));
     services
 }
 
@@ -150,12 +158,13 @@ fn service(
 ) -> Result<FederatedService, Box<Finding>> {
     let entries = member::entries(object)?;
     let mut ports = Vec::new();
-    for (service, port_name) in ports::checked(&host, object)? {
+    for ports::CheckedPort { service, name, protocol, check } in ports::checked(&host, object)? {
         ports.push(FederatedPort {
-            protocol: Protocol::of_port_name(&port_name),
-            members: members.of(object, &entries, &service, &port_name, findings),
+            protocol,
+            check,
+            members: members.of(object, &entries, &service, &name, findings),
             service,
-            port_name,
+            port_name: name,
         });
     }
     findings.extend(ports.iter().filter_map(|port| none_ready(object, port)));

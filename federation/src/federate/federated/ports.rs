@@ -1,16 +1,25 @@
 //! The ports that callers use.
 
+use super::{HealthCheck, Protocol};
 use crate::document::is_port_name;
 use crate::finding::{Finding, FindingReason, shown};
 use crate::object::{FederatedServiceObject, MAX_FEDERATED_PORTS};
 use fedgate_core::{Hostname, ServiceName, ServicePort};
 use std::collections::BTreeSet;
 
-/// Returns an object's ports with their names, in order of number.
+/// A valid port.
+pub(super) struct CheckedPort {
+    pub(super) service: ServiceName,
+    pub(super) name: String,
+    pub(super) protocol: Protocol,
+    pub(super) check: Option<HealthCheck>,
+}
+
+/// Returns an object's ports, in order of number.
 pub(super) fn checked(
     host: &Hostname,
     object: &FederatedServiceObject,
-) -> Result<Vec<(ServiceName, String)>, Box<Finding>> {
+) -> Result<Vec<CheckedPort>, Box<Finding>> {
     let specs = &object.spec.ports;
     let wrong = |reason, row: Option<usize>, message: String| {
         let field = row.map_or("spec.ports".to_owned(), |row| format!("spec.ports[{row}]"));
@@ -59,8 +68,14 @@ pub(super) fn checked(
                 format!("{host} is not usable with port {port}: {error}; shorten the host"),
             )
         })?;
-        ports.push((service, spec.name.clone()));
+        let protocol = Protocol::of_port_name(&spec.name);
+        let check = spec.health_check.as_ref().map(|check| HealthCheck::new(check, protocol));
+        let check = check.transpose().map_err(|(field, message)| {
+            let field = format!("spec.ports[{row}].healthCheck{field}");
+            Box::new(object.error(FindingReason::InvalidHealthCheck, field, message))
+        })?;
+        ports.push(CheckedPort { service, name: spec.name.clone(), protocol, check });
     }
-    ports.sort();
+    ports.sort_by(|one, other| one.service.cmp(&other.service));
     Ok(ports)
 }

@@ -47,6 +47,8 @@ pub enum PassedOver {
     /// None of its addresses answers the Envoy that calls it. Only Envoy can tell; `federate` does
     /// not produce it.
     NotAnswering,
+    /// Its health check fails through all of its addresses. Only Envoy can tell as well.
+    NotHealthy,
 }
 
 impl PassedOver {
@@ -65,6 +67,7 @@ impl PassedOver {
         Self::NoWorkloads,
         Self::NameTooLong,
         Self::NotAnswering,
+        Self::NotHealthy,
     ];
 
     /// Returns the stable word.
@@ -83,6 +86,7 @@ impl PassedOver {
             Self::NoWorkloads => "no_workloads",
             Self::NameTooLong => "name_too_long",
             Self::NotAnswering => "not_answering",
+            Self::NotHealthy => "not_healthy",
         }
     }
 }

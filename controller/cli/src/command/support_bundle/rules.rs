@@ -87,6 +87,9 @@ const FEDERATED_SERVICE: Rules = &[
     "spec.host",
     "spec.ports.name",
     "spec.ports.port",
+    // What is sent over TCP may be a password.
+    "spec.ports.healthCheck.path",
+    "spec.ports.healthCheck.interval",
     "spec.members.peers",
     "spec.members.service.name",
     "spec.members.service.namespace",

@@ -3,7 +3,8 @@
 use super::order::{Order, orders, subset};
 use super::uses_http;
 use fedgate_core::ServiceName;
-use fedgate_federation::federate::{FederatedPort, FederatedService, MemberPlace};
+use fedgate_envoy::health_check;
+use fedgate_federation::federate::{FederatedMember, FederatedPort, FederatedService, MemberPlace};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -27,14 +28,14 @@ pub(super) fn patches(service: &FederatedService) -> Vec<Value> {
         patches
     };
     let members = members(service);
-    let of_members = members.into_iter().map(|(member, place)| failing_fast(member, place));
+    let of_members = members.into_iter().map(|(name, member)| failing_fast(name, member));
     service.ports.iter().flat_map(of_port).chain(of_members).collect()
 }
 
 /// The members of all ports, each once.
-fn members(service: &FederatedService) -> BTreeMap<&ServiceName, &MemberPlace> {
+fn members(service: &FederatedService) -> BTreeMap<&ServiceName, &FederatedMember> {
     let used = service.ports.iter().flat_map(FederatedPort::in_use);
-    used.filter_map(|member| Some((member.service.as_ref()?, &member.place))).collect()
+    used.filter_map(|member| Some((member.service.as_ref()?, member))).collect()
 }
 
 fn on_cluster(service: &ServiceName, subset: Option<String>, value: &Value) -> Value {
@@ -65,11 +66,12 @@ fn aggregate(service: &ServiceName, number: usize, order: &Order) -> Value {
 }
 
 /// A member that takes no connections, or whose handshakes fail, is left out after two attempts,
-/// for five seconds, then for longer, up to half a minute. What its servers answer does not count.
+/// for five seconds, then for longer, up to half a minute. What its servers answer does not count,
+/// except to a health check, if the object has one.
 ///
 /// For a peer, fedgate's DestinationRule says most of that, for a Service of this cluster nothing
 /// does.
-fn failing_fast(member: &ServiceName, place: &MemberPlace) -> Value {
+fn failing_fast(name: &ServiceName, member: &FederatedMember) -> Value {
     let mut outliers = json!({
         "split_external_local_origin_errors": true,
         "consecutive_local_origin_failure": 2,
@@ -80,7 +82,7 @@ fn failing_fast(member: &ServiceName, place: &MemberPlace) -> Value {
         "max_ejection_percent": 100,
     });
     let mut value = json!({ "connect_timeout": CONNECT });
-    if *place == MemberPlace::Local {
+    if member.place == MemberPlace::Local {
         // Programs that call the Service by its own name still reach its last endpoint.
         value["common_lb_config"] = json!({ "healthy_panic_threshold": { "value": 1 } });
         for off in ["consecutive_5xx", "enforcing_consecutive_5xx"] {
@@ -91,7 +93,12 @@ fn failing_fast(member: &ServiceName, place: &MemberPlace) -> Value {
         }
     }
     value["outlier_detection"] = outliers;
-    on_cluster(member, None, &value)
+    if let Some(check) = &member.check {
+        value["health_checks"] = json!([health_check(check, name)]);
+        // Envoy would otherwise keep a gateway that has left until a check fails.
+        value["ignore_health_on_host_removal"] = true.into();
+    }
+    on_cluster(name, None, &value)
 }
 
 /// What is merged into a route of the name.

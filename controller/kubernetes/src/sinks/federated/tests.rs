@@ -1,7 +1,10 @@
 use super::order::{NO_MEMBER, orders};
 use super::*;
 use fedgate_core::{PeerName, ServiceName, ServicePort};
-use fedgate_federation::federate::{FederatedMember, MemberPlace, MemberState, PassedOver};
+use fedgate_federation::federate::{
+    FederatedMember, HealthCheck, HealthProbe, MemberPlace, MemberState, PassedOver,
+};
+use std::time::Duration;
 
 fn service(host: &str, port: u16) -> ServiceName {
     ServiceName::new(Hostname::parse(host).unwrap(), ServicePort::new(port).unwrap()).unwrap()
@@ -14,7 +17,7 @@ fn member(cluster: &str, priority: u32, weight: u32) -> FederatedMember {
         peer => (MemberPlace::Peer(PeerName::parse(peer).unwrap()), peer),
     };
     let service = Some(service(&format!("web.shop.svc.{domain}.example"), 80));
-    FederatedMember { place, service, priority, weight, state: MemberState::Ready }
+    FederatedMember { place, service, priority, weight, state: MemberState::Ready, check: None }
 }
 
 fn passed_over(mut member: FederatedMember) -> FederatedMember {
@@ -28,6 +31,7 @@ fn port(name: &str, members: Vec<FederatedMember>) -> FederatedPort {
         service: service("web.shop.global", 80),
         port_name: name.to_owned(),
         protocol: Protocol::of_port_name(name),
+        check: None,
         members,
     }
 }
@@ -155,6 +159,27 @@ fn its_cluster_becomes_an_aggregate_of_its_members() {
     assert_eq!(local["common_lb_config"], json!({ "healthy_panic_threshold": { "value": 1 } }));
     assert_eq!(beta["common_lb_config"], Value::Null);
     assert_eq!(beta["outlier_detection"]["consecutive_local_origin_failure"], 2);
+}
+
+#[test]
+fn a_member_is_asked_what_its_check_says() {
+    let probe = HealthProbe::Http { path: "/healthz".into(), http2: false };
+    let mut beta = member("beta", 1, 1);
+    beta.check = Some(HealthCheck { probe, interval: Duration::from_secs(2) });
+    let objects = made(named(vec![port("http", vec![member("local", 0, 1), beta])]));
+    let patches = &of_kind(&objects, Kind::EnvoyFilter).unwrap()["configPatches"];
+    let of = |host: &str| {
+        let mut patches = patches.as_array().unwrap().iter();
+        let patch = patches.find(|patch| patch["match"]["cluster"]["service"] == host).unwrap();
+        patch["patch"]["value"]["health_checks"].clone()
+    };
+    let [check] = &of("web.shop.svc.beta.example").as_array().unwrap().clone()[..] else {
+        panic!()
+    };
+    assert_eq!((&check["interval"], &check["no_traffic_interval"]), (&json!("2s"), &json!("2s")));
+    assert_eq!(check["http_health_check"]["path"], "/healthz");
+    assert_eq!(check["http_health_check"]["host"], "web.shop.svc.beta.example");
+    assert_eq!(of("web.shop.svc.alpha.example"), Value::Null);
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! Health checks: workloads that die behind a gateway that works.
+
+use super::super::fixture::run;
+use super::super::load::Load;
+use super::trio::{FAILOVER, MAIL, Trio, WEB, answered_by, fails_over, wait_answers};
+use anyhow::Result;
+use fedgate_e2e::backend::Backend;
+use fedgate_e2e::istio::Client;
+use fedgate_e2e::wait;
+use serde_json::json;
+use std::time::Duration;
+
+/// Ends the back end of beta with this index among those of the trio.
+async fn kill(trio: &mut Trio, index: usize) -> Result<()> {
+    let none = Backend::http("none", "beta").await?;
+    std::mem::replace(&mut trio.backends[index], none).stop().await;
+    Ok(())
+}
+
+async fn wait_checked(client: &Client, what: &str) -> Result<()> {
+    client.agent().wait_configured("/config_dump?resource=dynamic_active_clusters", what).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_workloads_are_dead_is_left_if_it_is_checked() -> Result<()> {
+    let run = run("federated-checks")?;
+    let mut trio = Trio::start(&run).await?;
+    let members = json!([{ "peers": ["beta"] }, { "peers": ["gamma"] }]);
+    let in_use = ["beta", "gamma"];
+    trio.put_mail().await?;
+    let web = json!({ "name": "http", "port": 80, "healthCheck": { "path": "/healthz" } });
+    trio.put_port("web", web, members.clone(), &in_use).await?;
+    let client = trio.client_that_retries().await?;
+    wait_checked(&client, "/healthz").await?;
+    for name in [WEB, MAIL] {
+        wait_answers(&client, name, "beta").await?;
+    }
+
+    // HTTP, with retries: no request fails, neither when the workloads die nor when they are back.
+    let address = trio.backends[0].address();
+    let deaths = async {
+        for _ in 0..2 {
+            kill(&mut trio, 0).await?;
+            fails_over(&client, WEB, "gamma").await?;
+            let stays = async || Ok(answered_by(&client, WEB).await? == "gamma");
+            wait::stays("gamma answers", Duration::from_secs(3), stays).await?;
+            trio.backends[0] = Backend::http_again(address, "web", "beta").await?;
+            wait_answers(&client, WEB, "beta").await?;
+            let stays = async || Ok(answered_by(&client, WEB).await? == "beta");
+            wait::stays("beta answers", Duration::from_secs(3), stays).await?;
+        }
+        Ok(())
+    };
+    Load::default().beside(&client, WEB, deaths).await?;
+
+    // TCP. Without a check, calls go on to beta, whose gateway works.
+    kill(&mut trio, 1).await?;
+    let fails = async || Ok(answered_by(&client, MAIL).await.is_err());
+    wait::stays("calls fail", FAILOVER, fails).await?;
+    let mail =
+        json!({ "name": "smtp", "port": 25, "healthCheck": { "tcp": { "expect": "220 " } } });
+    trio.put_port("mail", mail, members, &in_use).await?;
+    wait_answers(&client, MAIL, "gamma").await
+}
