@@ -20,6 +20,7 @@ mod names;
 pub mod objects;
 pub mod platform;
 pub mod replica;
+mod seed;
 
 pub use audit::{AuditLog, Request};
 pub use cluster::{CertificateServer, KubernetesCluster};

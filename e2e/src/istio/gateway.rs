@@ -11,6 +11,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 /// The mount path of the ConfigMap `fedgate-trust-bundle`, relative to the Pod's working folder. In
 /// a container the path is absolute; here several Pods share one file system.
@@ -143,12 +144,23 @@ async fn copy_filter(pod: &Path) -> Result<()> {
 /// Writes the bootstrap that the chart gives to Istio: the labels of the filter's metrics, and what
 /// the native filter needs.
 async fn write_bootstrap(pod: &Path, native: bool) -> Result<()> {
-    let values = if native { "ci/dynamic-module.yaml" } else { "ci/monitoring.yaml" };
-    let rendered = chart::render_file(&chart::folder().join(values)).await?;
-    let config_map = rendered.object("ConfigMap", "fedgate-gateway-bootstrap")?;
-    let text = config_map["data"]["custom_bootstrap.json"].as_str();
-    let text = text.context("the chart has no bootstrap")?;
+    // All gateways of a run have the same.
+    static WASM: OnceCell<String> = OnceCell::const_new();
+    static NATIVE: OnceCell<String> = OnceCell::const_new();
+    let (rendered, values) = match native {
+        true => (&NATIVE, "ci/dynamic-module.yaml"),
+        false => (&WASM, "ci/monitoring.yaml"),
+    };
+    let text = rendered.get_or_try_init(|| bootstrap(values)).await?;
     let file = pod.join(BOOTSTRAP);
     std::fs::create_dir_all(file.parent().context("a folder")?)?;
     Ok(std::fs::write(file, text)?)
+}
+
+/// The bootstrap that the chart renders with one of its own files of values.
+async fn bootstrap(values: &str) -> Result<String> {
+    let rendered = chart::render_file(&chart::folder().join(values)).await?;
+    let config_map = rendered.object("ConfigMap", "fedgate-gateway-bootstrap")?;
+    let text = config_map["data"]["custom_bootstrap.json"].as_str();
+    text.map(str::to_owned).context("the chart has no bootstrap")
 }

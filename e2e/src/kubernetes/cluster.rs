@@ -7,6 +7,7 @@ use super::install::{GATEWAY, GATEWAY_PORT, install, install_mesh};
 use super::names::{NAMESPACE, SERVICE_ACCOUNT};
 use super::objects::{Key, Objects, SOON};
 use super::replica::Replica;
+use super::seed::Seed;
 use crate::authority::Authority;
 use crate::cluster::metadata_leaf;
 use crate::manifest::{self, Service};
@@ -52,7 +53,7 @@ impl KubernetesCluster {
     /// # Errors
     /// When a program does not become ready, or an object is refused.
     pub async fn start(run: &RunFolder, name: &str) -> Result<Self> {
-        let mut cluster = Self::start_api_server(run, name).await?;
+        let mut cluster = Self::start_api_server(run, name, Seed::Fedgate).await?;
         let installed =
             install(&cluster.objects, &cluster.addresses, &cluster.authority.pem()).await;
         installed.with_context(|| format!("installing into {name}"))?;
@@ -66,18 +67,18 @@ impl KubernetesCluster {
     /// # Errors
     /// When a program does not become ready, or an object is refused.
     pub async fn start_empty(run: &RunFolder, name: &str) -> Result<Self> {
-        let cluster = Self::start_api_server(run, name).await?;
+        let cluster = Self::start_api_server(run, name, Seed::Mesh).await?;
         install_mesh(&cluster.objects, &cluster.addresses)
             .await
             .with_context(|| format!("installing into {name}"))?;
         Ok(cluster)
     }
 
-    async fn start_api_server(run: &RunFolder, name: &str) -> Result<Self> {
+    async fn start_api_server(run: &RunFolder, name: &str, seed: Seed) -> Result<Self> {
         let addresses = Addresses::next()?;
-        let plane =
-            ControlPlane::start(run, name, Options { service_cidr: addresses.services.clone() })
-                .await?;
+        let data = Some(seed.data().await?.to_owned());
+        let options = Options { service_cidr: addresses.services.clone(), data };
+        let plane = ControlPlane::start(run, name, options).await?;
         let objects = Objects::new(plane.client());
         Ok(Self {
             name: name.into(),

@@ -28,11 +28,13 @@ const TOKEN_LIFETIME: i64 = 24 * 60 * 60;
 pub struct Options {
     /// The address range of its Services.
     pub service_cidr: String,
+    /// etcd's data at the start: a folder, which is copied. Empty if there is none.
+    pub data: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { service_cidr: "10.0.0.0/16".into() }
+        Self { service_cidr: "10.0.0.0/16".into(), data: None }
     }
 }
 
@@ -60,7 +62,7 @@ impl ControlPlane {
         let client =
             client(kubeconfig(address, &credentials.ca(), ADMIN, credentials.admin_token()))
                 .await?;
-        let etcd = Etcd::start(run, name).await?;
+        let etcd = Etcd::start(run, name, options.data.as_deref()).await?;
         let log = run.log(&format!("{name}-api-server"));
         let name = name.to_owned();
         let mut plane =
@@ -117,6 +119,23 @@ impl ControlPlane {
     pub async fn restore(&mut self, run: &RunFolder) -> Result<()> {
         let copy = self.copy_of_etcd(run);
         self.with_etcd_stopped(|data| replace(data, &copy)).await
+    }
+
+    /// Stops both for good, after deleting all keys of etcd with these prefixes. `keep` gets the
+    /// folder with etcd's data.
+    ///
+    /// # Errors
+    /// When etcd refuses or does not exit.
+    pub(super) async fn finish(
+        &mut self,
+        without: &[&str],
+        keep: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        self.kill_api_server()?;
+        for prefix in without {
+            self.etcd.delete(prefix).await?;
+        }
+        self.etcd.stopped(keep).await
     }
 
     fn copy_of_etcd(&self, run: &RunFolder) -> PathBuf {
@@ -269,7 +288,7 @@ fn http_get(path: &str) -> Result<axum::http::Request<Vec<u8>>> {
 }
 
 /// Makes the folder `to` a copy of `from`.
-fn replace(to: &Path, from: &Path) -> Result<()> {
+pub(super) fn replace(to: &Path, from: &Path) -> Result<()> {
     let _ = std::fs::remove_dir_all(to);
     for file in files_below(from)? {
         let copy = to.join(file.strip_prefix(from)?);

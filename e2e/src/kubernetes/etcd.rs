@@ -1,9 +1,12 @@
 //! An API server's store.
 
+use super::control_plane::replace;
 use crate::process::Process;
 use crate::programs;
 use crate::run_folder::RunFolder;
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,9 +26,13 @@ pub(crate) struct Etcd {
 }
 
 impl Etcd {
-    pub(crate) async fn start(run: &RunFolder, name: &str) -> Result<Self> {
+    /// Starts it, with a copy of `from` if there is one.
+    pub(crate) async fn start(run: &RunFolder, name: &str, from: Option<&Path>) -> Result<Self> {
         let name = format!("{name}-etcd");
         let (data, log) = (run.path().join(&name), run.log(&name));
+        if let Some(from) = from {
+            replace(&data, from)?;
+        }
         let (url, peer_url) =
             (format!("http://{}", ports::free()?), format!("http://{}", ports::free()?));
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
@@ -60,6 +67,18 @@ impl Etcd {
             revision.with_context(|| format!("etcd reported no revision: {status}"))?;
         self.call("kv/compaction", &json!({ "revision": revision, "physical": true })).await?;
         Ok(revision)
+    }
+
+    /// Deletes all keys that begin with `prefix`.
+    pub(crate) async fn delete(&self, prefix: &str) -> Result<()> {
+        let mut end = prefix.as_bytes().to_vec();
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        let [key, range_end] =
+            [prefix.as_bytes(), end.as_slice()].map(|key| BASE64_STANDARD.encode(key));
+        let range = json!({ "key": key, "range_end": range_end });
+        self.call("kv/deleterange", &range).await.map(drop)
     }
 
     async fn wait_ready(&mut self) -> Result<()> {

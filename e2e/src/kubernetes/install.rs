@@ -5,7 +5,6 @@ use super::addresses::Addresses;
 use super::names::{MESH_NAMESPACE, NAMESPACE, SHOP};
 use super::objects::Objects;
 use super::platform::{Node, Pod};
-use crate::programs;
 use crate::run_folder::files_below;
 use anyhow::Result;
 use serde_json::json;
@@ -20,37 +19,32 @@ pub const GATEWAY_PORT: u16 = 15443;
 /// The gateway's node.
 pub const NODE: &str = "node-1";
 
+/// The namespaces that exist before fedgate.
+pub(super) const MESH_NAMESPACES: [&str; 2] = [MESH_NAMESPACE, SHOP];
+
+/// All namespaces.
+pub(super) const NAMESPACES: [&str; 3] = [MESH_NAMESPACE, SHOP, NAMESPACE];
+
+/// Adds to [`super::seed::Seed::Fedgate`] what differs between clusters.
 pub(super) async fn install(
     objects: &Objects,
     addresses: &Addresses,
     mesh_root: &str,
 ) -> Result<()> {
-    let namespace =
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
-    objects.apply_one(&namespace).await?;
     install_mesh(objects, addresses).await?;
-    for file in deployment()? {
-        objects.apply_file(&file).await?;
-    }
     mesh_root_certificate(objects, mesh_root).await?;
     gateway(objects, addresses).await
 }
 
-/// Installs what exists before fedgate: namespaces, Istio's definitions, a node.
+/// Adds to [`super::seed::Seed::Mesh`] what differs between clusters: a node.
 pub(super) async fn install_mesh(objects: &Objects, addresses: &Addresses) -> Result<()> {
-    for namespace in [MESH_NAMESPACE, SHOP] {
-        let namespace =
-            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } });
-        objects.apply_one(&namespace).await?;
-    }
-    objects.apply_file(programs::istio_crds()?).await?;
     let node = Node { pod_cidr: Some(addresses.pods.clone()), ..Node::new(NODE, addresses.node) };
     objects.put_node(&node).await
 }
 
 /// The files of `deploy/kubernetes` without the Deployments, which would need kubelets:
 /// definitions, roles, admission policies.
-fn deployment() -> Result<Vec<PathBuf>> {
+pub(super) fn deployment() -> Result<Vec<PathBuf>> {
     let folder = xtask::root().join("deploy/kubernetes");
     let mut files = files_below(&folder.join("crds"))?;
     files.sort();

@@ -47,6 +47,16 @@ pub struct Pod {
 }
 
 impl Objects {
+    /// Creates a namespace.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn put_namespace(&self, name: &str) -> Result<()> {
+        let metadata = json!({ "name": name });
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+        self.apply_one(&namespace).await.map(drop)
+    }
+
     /// Writes a node and its status.
     ///
     /// # Errors
