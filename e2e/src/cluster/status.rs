@@ -7,8 +7,9 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long a change may take to take effect everywhere, including polls.
-pub const SOON: Duration = Duration::from_secs(10);
+/// How long a change may take to take effect everywhere, including polls, look-ups and probes, on a
+/// machine that is fully loaded.
+pub const SOON: Duration = Duration::from_secs(30);
 
 /// The output of `fedgate status --output json`.
 #[derive(Debug, Clone)]
