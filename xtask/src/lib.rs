@@ -31,9 +31,11 @@ pub mod previous;
 pub mod programs;
 pub mod prometheus;
 pub mod pty;
+pub mod recipes;
 pub mod releases;
 mod results;
 pub mod site;
+pub mod spiffe;
 pub mod tests;
 pub mod wasm;
 

@@ -3,7 +3,7 @@
 use crate::results::run_tests;
 use crate::{
     cargo, chromium, coredns, envoy, fedgate, helm, istio, kubernetes, mcs, native, network,
-    previous, prometheus, root, run, wasm,
+    previous, prometheus, recipes, root, run, spiffe, wasm,
 };
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -265,15 +265,18 @@ fn measurement_of_peers() -> Result<Command> {
 ///
 /// # Errors
 /// When something cannot be built or fetched.
-pub fn kubernetes_programs() -> Result<[PathBuf; 6]> {
-    Ok([
+pub fn kubernetes_programs() -> Result<Vec<PathBuf>> {
+    let mut programs = vec![
         kubernetes::etcd()?,
         kubernetes::api_server()?,
         kubernetes::kubectl()?,
         istio::crds()?,
         mcs::crds()?,
         helm::helm()?,
-    ])
+        spiffe::bundle()?,
+    ];
+    programs.extend(recipes::definitions()?);
+    Ok(programs)
 }
 
 /// Builds or fetches what the tests on istiod need in addition to [`kubernetes_programs`].

@@ -18,6 +18,7 @@ mod moves;
 mod network;
 mod pods;
 mod privilege;
+mod recipes;
 mod recovery;
 mod removal;
 mod restore;
