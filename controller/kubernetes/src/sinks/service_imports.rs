@@ -110,13 +110,14 @@ mod tests {
             port_name: "http".into(),
             protocol: Protocol::Http,
             members,
+            check: None,
         }
     }
 
     fn member(place: MemberPlace, host: &str, state: MemberState) -> FederatedMember {
         let host = Hostname::parse(host).unwrap();
         let service = ServiceName::new(host, ServicePort::new(80).unwrap()).ok();
-        FederatedMember { place, service, priority: 0, weight: 1, state }
+        FederatedMember { place, service, priority: 0, weight: 1, state, check: None }
     }
 
     fn beta(state: MemberState) -> FederatedMember {
