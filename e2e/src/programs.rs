@@ -52,6 +52,15 @@ pub fn previous_filter() -> Result<&'static Path> {
     path(&PREVIOUS_FILTER)
 }
 
+/// The native filter of an earlier commit.
+///
+/// # Errors
+/// When the history lacks it, or it does not compile.
+pub fn previous_native_filter() -> Result<&'static Path> {
+    static PREVIOUS_NATIVE: Built = LazyLock::new(xtask::previous::native_filter);
+    path(&PREVIOUS_NATIVE)
+}
+
 /// The dynamic module that panics when a test asks it to.
 ///
 /// # Errors

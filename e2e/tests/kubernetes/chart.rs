@@ -3,7 +3,9 @@
 
 mod admitted;
 mod combinations;
+mod installed;
 mod lifecycle;
 mod monitoring;
 mod settings;
+mod upgrade;
 mod values;

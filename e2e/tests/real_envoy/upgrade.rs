@@ -81,7 +81,7 @@ async fn judges(gateway: &mut Gateway) -> Result<()> {
 
 /// Goes through pairs of controller and filter. The gateway runs from the first to the last.
 async fn goes_through(run: &RunFolder, steps: &[(Build, Build)]) -> Result<()> {
-    // The previous build has no native filter, so a run with that one has nothing to add.
+    // The previous build has no native filter; there is another test for that one.
     if Filter::of_run()? == Filter::Native {
         return Ok(());
     }
@@ -125,5 +125,36 @@ fn an_upgrade_and_a_rollback_go_through_the_old_controller_with_the_new_filter()
         let steps =
             [(Previous, Previous), (Previous, Present), (Present, Present), (Previous, Present)];
         goes_through(run, &steps).await
+    });
+}
+
+/// The gateway's Envoy loads a native filter when it starts, so the controller is upgraded first and
+/// the gateway later.
+#[test]
+fn the_controller_works_with_the_native_filter_before_and_the_gateway_restarts_with_the_next() {
+    scenario("upgrade-native", async |run: &RunFolder| {
+        if Filter::of_run()? != Filter::Native {
+            return Ok(());
+        }
+        let (previous, present) = (programs::previous_native_filter()?, programs::native_filter()?);
+        ensure!(std::fs::read(previous)? != std::fs::read(present)?, "both filters are one build");
+        let mut gateway = Gateway::start_with(run, |beta| {
+            beta.settings().filter_module = previous.to_owned();
+            beta.write_settings()
+        })
+        .await?;
+        judges(&mut gateway).await.context("the previous filter")?;
+
+        let beta = &mut gateway.federation.clusters[1];
+        beta.kill_controller()?;
+        beta.settings().filter_module = present.to_owned();
+        beta.write_settings()?;
+        beta.start_controller().await?;
+        // Until the gateway restarts, it goes on with the filter that it has.
+        judges(&mut gateway).await.context("the previous filter beside the present one")?;
+        let beta = &mut gateway.federation.clusters[1];
+        beta.stop_gateway();
+        beta.start_gateway().await?;
+        judges(&mut gateway).await.context("the present filter")
     });
 }
