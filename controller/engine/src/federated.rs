@@ -33,6 +33,10 @@ pub struct FederatedServiceStatus {
     /// Where programs of this site reach it: a port of the egress Envoy. `None` if no port is left,
     /// and in a mesh.
     pub address: Option<SocketAddr>,
+    /// The address of its host, at which it has its own port. `None` if hosts have none, and in a
+    /// mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<SocketAddr>,
     /// Whether it is a name in this cluster's mesh, so that it needs no port.
     #[serde(default)]
     pub in_mesh: bool,
@@ -147,6 +151,8 @@ impl FederatedServiceStatus {
         let members = members(port, &in_force.member_health);
         let egress = in_force.egress.as_ref();
         let address = egress.and_then(|egress| egress.get(&port.service)).copied();
+        let named = in_force.named.get(&port.service.host);
+        let named = named.map(|address| SocketAddr::new(*address, port.service.port.get()));
         let stopped = in_force.running.is_some_and(|running| !running.egress);
         let obstacle = match () {
             () if stopped => Some("the egress Envoy does not run"),
@@ -160,6 +166,7 @@ impl FederatedServiceStatus {
             name: service.name.clone(),
             protocol: port.protocol.word().to_owned(),
             address,
+            named,
             in_mesh: egress.is_none(),
             ready: is_ready && obstacle.is_none(),
             obstacle: obstacle.map(str::to_owned),

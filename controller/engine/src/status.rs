@@ -7,6 +7,7 @@ use fedgate_federation::federate::{
     Condition, ConditionStatus, ConditionType, Export, FarSide, Import, PeerReport,
 };
 use fedgate_federation::knowledge::{AtExpiry, HeldTrust};
+use fedgate_federation::object::FederatedSuffix;
 use fedgate_federation::{Federation, Finding, LocalCluster};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ pub struct ClusterStatus {
     pub cluster_uuid: String,
     /// The addresses of its gateways for peers, each with `@REGION/ZONE` if that is known.
     pub gateways: Vec<String>,
+    /// The suffix of the names of `FederatedService`s.
+    #[serde(default)]
+    pub federated_suffix: FederatedSuffix,
 }
 
 /// The table in force.
@@ -179,6 +183,7 @@ impl Status {
                 trust_domain: local.trust_domain.to_string(),
                 cluster_uuid: local.cluster_uuid.to_string(),
                 gateways: advertised(&local.gateways, &local.reach.localities),
+                federated_suffix: local.federated_suffix.clone(),
             },
             table: TableStatus {
                 generation: table.generation(),

@@ -1,11 +1,14 @@
-//! Assigns addresses to imported hosts, by the rules by which ports are assigned.
+//! Assigns addresses to imported hosts and to names that several clusters serve, by the rules by
+//! which ports are assigned.
 //!
 //! A name server may answer with an address for as long as it likes, and programs keep it, so an
 //! address must never come to mean another peer's host. See [`allocate`].
 
+use super::federated_ports::assign;
 use super::ports::{PortRequest, allocate};
 use fedgate_core::{Hostname, ServiceName, ServicePort};
-use fedgate_federation::federate::{Import, Imports};
+use fedgate_federation::Federation;
+use fedgate_federation::federate::{FederatedService, Import, Imports};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -122,38 +125,67 @@ impl fmt::Display for AddressRange {
     }
 }
 
+/// The hosts that need an address each.
+#[derive(Debug, Clone, Copy)]
+pub struct NamedHosts<'a> {
+    /// The imports, whose hosts peers choose.
+    pub imports: &'a Imports,
+    /// The names that several clusters serve, which this cluster's operator chooses.
+    pub federated: &'a [FederatedService],
+}
+
+impl<'a> NamedHosts<'a> {
+    /// All hosts of a compilation.
+    pub fn of(federation: &'a Federation) -> Self {
+        Self { imports: &federation.imports, federated: &federation.federated_services }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'a Hostname> {
+        let imports = self.imports.by_host().filter_map(|ports| ports.first());
+        let federated = self.federated.iter().map(|service| &service.host);
+        imports.map(|import| &import.service.host).chain(federated)
+    }
+}
+
 /// The assigned addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostAddresses {
-    /// The imported hosts' addresses. Hosts without one are not listed: their peer has used its
-    /// share.
+    /// The hosts' addresses. Hosts without one are not listed: their peer has used its share.
     pub addresses: BTreeMap<Hostname, IpAddr>,
-    /// These, and the addresses reserved for hosts that are no longer imported. Keep this, and pass
+    /// These, and the addresses reserved for hosts that are gone. Keep this, and pass
     /// it as `previous` next time.
     pub reserved: BTreeMap<Hostname, IpAddr>,
 }
 
-/// Assigns an address to each imported host, as long as there are addresses.
+/// Assigns an address to each host, as long as there are addresses. The operator's own names come
+/// first.
 pub fn allocate_addresses(
     range: &AddressRange,
     previous: &BTreeMap<Hostname, IpAddr>,
-    imports: &Imports,
+    hosts: NamedHosts<'_>,
     peers: &BTreeSet<&str>,
 ) -> HostAddresses {
     let offset =
         |(host, address): (&Hostname, &IpAddr)| Some((key(host)?, range.offset(*address)?));
-    let hosts: Imports = imports.by_host().filter_map(host).collect();
-    let allocation = allocate(
+    let mut previous: BTreeMap<_, _> = previous.iter().filter_map(offset).collect();
+    let imports: Imports = hosts.imports.by_host().filter_map(host).collect();
+    let names: Vec<_> = hosts.federated.iter().filter_map(|name| key(&name.host)).collect();
+    let names: Vec<_> = names.iter().collect();
+    let names = assign(&names, &previous, &imports, &range.offsets(), |_| true);
+    previous.retain(|host, _| !names.contains_key(host));
+    let mut allocation = allocate(
         &PortRequest {
-            previous: &previous.iter().filter_map(offset).collect(),
-            imports: &hosts,
+            previous: &previous,
+            imports: &imports,
             peers,
             range: range.offsets(),
-            taken: &BTreeSet::new(),
+            taken: &names.values().copied().collect(),
             most: usize::MAX,
         },
         |_| true,
     );
+    allocation.reserved.extend(names.clone());
+    allocation.ports.extend(names);
     let address = |(service, offset): (ServiceName, u16)| (service.host, range.address(offset));
     HostAddresses {
         addresses: allocation.ports.into_iter().map(address).collect(),
@@ -165,19 +197,17 @@ pub fn allocate_addresses(
 /// setting is added.
 pub fn lacking(
     range: &AddressRange,
-    imports: &Imports,
+    hosts: NamedHosts<'_>,
     addresses: &BTreeMap<Hostname, IpAddr>,
 ) -> Option<String> {
-    let hosts = imports.by_host().filter_map(|ports| ports.first());
-    let mut without = hosts.filter(|host| !addresses.contains_key(&host.service.host));
+    let mut without = hosts.all().filter(|host| !addresses.contains_key(*host));
     let first = without.next()?;
     let more = match without.count() {
         0 => String::new(),
         more => format!(" and {more} more hosts"),
     };
     Some(format!(
-        "no address for {}{more}: {} of {} are used, and no peer gets more than it leaves for others; choose a larger range in",
-        first.service.host,
+        "no address for {first}{more}: {} of {} are used, and no peer gets more than it leaves for others; choose a larger range in",
         addresses.len(),
         range.size(),
     ))

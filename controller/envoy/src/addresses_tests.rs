@@ -26,10 +26,45 @@ fn given(
 ) -> HostAddresses {
     let imports = imports.iter().map(|service| import(service)).collect();
     let range = AddressRange::parse(range).unwrap();
-    allocate_addresses(&range, previous, &imports, &peers.iter().copied().collect())
+    let hosts = NamedHosts { imports: &imports, federated: &[] };
+    allocate_addresses(&range, previous, hosts, &peers.iter().copied().collect())
 }
 
 const RANGE: &str = "127.96.0.0/16";
+
+fn federated(name: &str) -> FederatedService {
+    FederatedService {
+        namespace: "shop".into(),
+        name: name.into(),
+        source: None,
+        host: Hostname::parse(&format!("{name}.shop.global")).unwrap(),
+        ports: Vec::new(),
+    }
+}
+
+/// The operator chose these names, and peers choose how many imports there are.
+#[test]
+fn a_federated_name_finds_an_address_and_keeps_it_however_many_imports_come() {
+    let range = AddressRange::parse("127.96.0.0/24").unwrap();
+    let peers = BTreeSet::from(["beta.example"]);
+    let imports = |count: usize| -> Imports {
+        (0..count).map(|n| import(&format!("s{n}.shop.svc.beta.example:80"))).collect()
+    };
+    let names = [federated("web"), federated("api")];
+    let few = imports(1);
+    let hosts = NamedHosts { imports: &few, federated: &names[..1] };
+    let first = allocate_addresses(&range, &BTreeMap::new(), hosts, &peers);
+    let many = imports(300);
+    let hosts = NamedHosts { imports: &many, federated: &names };
+    let second = allocate_addresses(&range, &first.reserved, hosts, &peers);
+    let web = &names[0].host;
+    assert_eq!(second.addresses[web], first.addresses[web]);
+    assert!(second.addresses.contains_key(&names[1].host));
+    let distinct: BTreeSet<_> = second.reserved.values().collect();
+    assert_eq!(distinct.len(), second.reserved.len(), "no two hosts share an address");
+    let without = lacking(&range, hosts, &second.addresses).unwrap();
+    assert!(without.contains(".svc.beta.example"), "{without}");
+}
 
 #[test]
 fn a_host_has_one_address_for_all_its_ports_and_keeps_it() {

@@ -1,7 +1,7 @@
 //! The egress's files.
 
 use super::bootstrap::bootstrap;
-use super::federated::{Aggregate, MemberCluster, federated};
+use super::federated::{self, Aggregate, MemberCluster};
 use super::file::Step;
 use super::named::{self, ServerNames};
 use super::text::{self, Texts};
@@ -36,7 +36,7 @@ pub(super) fn files(
     inputs: &EgressInputs<'_>,
 ) -> Vec<File> {
     let outlets: Vec<_> = outlets(inputs).collect();
-    let federated = federated(inputs);
+    let federated = federated::federated(inputs);
     let identity = folder.join(IDENTITY);
     let mut clusters = texts
         .clusters
@@ -65,14 +65,7 @@ pub(super) fn files(
         )
     });
     let server_names = texts.server_names.of(server_names.into_iter(), ServerNames::listener);
-    let names = federated.outlets.into_iter().map(|outlet| NameListener {
-        service: outlet.service.clone(),
-        ways: outlet.ways,
-        attempts: outlet.attempts,
-        listen: SocketAddr::new(inputs.listen, outlet.listen),
-        access_log: inputs.access_log.clone(),
-        quiet: inputs.quiet,
-    });
+    let names = name_listeners(inputs, &federated.outlets);
     listeners.extend(texts.names.of(names, listener::federated));
     if !members.is_empty() {
         listeners.push(text::resource(&members::listener(&members_socket(folder), &members)));
@@ -125,6 +118,8 @@ pub(super) struct NameListener {
     pub(super) ways: Vec<(String, u32)>,
     pub(super) attempts: u32,
     pub(super) listen: SocketAddr,
+    /// Whether this is the address of its host, and not that of all ports.
+    pub(super) by_name: bool,
     pub(super) access_log: AccessLog,
     pub(super) quiet: Quiet,
 }
@@ -167,6 +162,27 @@ fn listeners(inputs: &EgressInputs<'_>, outlets: &[Outlet<'_>]) -> impl Iterator
         let at_port = listener(outlet, SocketAddr::new(inputs.listen, outlet.port), false);
         let named = inputs.names.of(&outlet.import.service);
         std::iter::once(at_port).chain(named.map(|address| listener(outlet, address, true)))
+    })
+}
+
+/// Each federated name has a port among those of imports, and possibly an address of its own.
+fn name_listeners(
+    inputs: &EgressInputs<'_>,
+    outlets: &[federated::Outlet<'_>],
+) -> impl Iterator<Item = NameListener> {
+    outlets.iter().flat_map(move |outlet| {
+        let listener = |listen, by_name| NameListener {
+            service: outlet.service.clone(),
+            ways: outlet.ways.clone(),
+            attempts: outlet.attempts,
+            listen,
+            by_name,
+            access_log: inputs.access_log.clone(),
+            quiet: inputs.quiet,
+        };
+        let at_port = listener(SocketAddr::new(inputs.listen, outlet.listen), false);
+        let named = inputs.names.of(outlet.service).map(|address| listener(address, true));
+        std::iter::once(at_port).chain(named)
     })
 }
 

@@ -1,4 +1,4 @@
-//! Assigns local ports to names that several clusters serve.
+//! Assigns local ports, or addresses, to names that several clusters serve.
 //!
 //! The operator wrote each of these names, so they come before the imports, whose number peers
 //! decide. As with imports, a port never comes to mean another service.
@@ -16,16 +16,25 @@ pub fn allocate_federated(
     previous: &BTreeMap<ServiceName, u16>,
     imports: &Imports,
     range: &RangeInclusive<u16>,
+    is_free: impl FnMut(u16) -> bool,
+) -> BTreeMap<ServiceName, u16> {
+    let names = services.iter().flat_map(|service| &service.ports).map(|port| &port.service);
+    assign(&names.collect::<Vec<_>>(), previous, imports, range, is_free)
+}
+
+pub(super) fn assign(
+    names: &[&ServiceName],
+    previous: &BTreeMap<ServiceName, u16>,
+    imports: &Imports,
+    range: &RangeInclusive<u16>,
     mut is_free: impl FnMut(u16) -> bool,
 ) -> BTreeMap<ServiceName, u16> {
-    let names: Vec<_> =
-        services.iter().flat_map(|service| &service.ports).map(|port| &port.service).collect();
     let mut ports = BTreeMap::new();
     if names.is_empty() {
         return ports;
     }
     let mut taken = BTreeSet::new();
-    for name in &names {
+    for name in names {
         let kept = previous.get(*name).filter(|port| range.contains(port));
         if let Some(port) = kept.filter(|port| taken.insert(**port)) {
             ports.insert((*name).clone(), *port);

@@ -82,7 +82,7 @@ mod text;
 pub mod trust;
 mod write;
 
-pub use addresses::{AddressRange, HostAddresses, allocate_addresses, lacking};
+pub use addresses::{AddressRange, HostAddresses, NamedHosts, allocate_addresses, lacking};
 pub use connections::Quiet;
 pub use descriptors::Descriptors;
 pub use federated_ports::allocate_federated;

@@ -174,7 +174,7 @@ pub(super) fn routed(stat_prefix: &str, way: &str, quiet: Quiet) -> Value {
     }))
 }
 
-/// The local port of a federated name. Its members' clusters have server names of their own.
+/// A federated name's local port, or its host's own address. Its members' clusters have server names of their own.
 pub(super) fn federated(name: &NameListener) -> Value {
     let stat = metric_name(&name.service.cluster());
     // The workers learn a moment after a failed connect that the address is out of rotation. Without
@@ -195,8 +195,9 @@ pub(super) fn federated(name: &NameListener) -> Value {
                 json!({ "clusters": ways.iter().map(share).collect::<Vec<_>>() });
         }
     }
+    let own = if name.by_name { "name|" } else { "" };
     let listener = json!({
-        "name": name.service.to_string(),
+        "name": format!("{own}{}", name.service),
         "stat_prefix": stat,
         "address": address(name.listen),
         "enable_reuse_port": false,

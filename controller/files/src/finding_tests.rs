@@ -5,7 +5,7 @@ use crate::site::names;
 use crate::{advice, cluster_identity, readable, sinks};
 use fedgate_core::TrustDomain;
 use fedgate_engine::running::Running;
-use fedgate_envoy::AddressRange;
+use fedgate_envoy::{AddressRange, NamedHosts};
 use fedgate_federation::federate::{Import, Protocol, ServerIdentity};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use jiff::Timestamp;
@@ -39,7 +39,12 @@ fn of_files() -> Vec<Finding> {
     let now = Timestamp::UNIX_EPOCH;
     let mut findings = sinks::missing_ports(&settings, &imports, &BTreeMap::new(), 100);
     let range = AddressRange::parse("127.96.0.0/16").unwrap();
-    findings.extend(names::missing(&range, &imports, &BTreeMap::new(), cluster()));
+    findings.extend(names::missing(
+        &range,
+        NamedHosts { imports: &imports, federated: &[] },
+        &BTreeMap::new(),
+        cluster(),
+    ));
     findings.extend(Running { gateway: false, egress: false }.findings(&cluster()));
     findings.push(restart_needed(cluster(), "keyFile"));
     findings.extend(cluster_identity::replaced(Some(now), cluster(), now));

@@ -1,6 +1,7 @@
-//! The files with the names of imports: lines of `/etc/hosts`, and a zone for each peer.
+//! The files with the names of imports and of `FederatedService`s: lines of `/etc/hosts`, and a zone
+//! for each peer and for the federated names.
 
-use fedgate_core::{Hostname, TrustDomain};
+use fedgate_core::Hostname;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -25,15 +26,15 @@ pub(crate) fn hosts(addresses: &BTreeMap<Hostname, IpAddr>) -> String {
     out
 }
 
-/// The zone of a peer, and its file. A name server that has the zone knows which names do not
+/// A zone with the names that it `owns`, and its file. A name server that has the zone knows which names do not
 /// exist; lines of `/etc/hosts` cannot say that.
 pub(crate) fn zone(
-    peer: &TrustDomain,
+    zone: &str,
     addresses: &BTreeMap<Hostname, IpAddr>,
+    owns: impl Fn(&Hostname) -> bool,
 ) -> (PathBuf, String) {
-    let zone = format!("svc.{peer}");
     let mut records = String::new();
-    for (host, address) in addresses.iter().filter(|(host, _)| peer.owns(host)) {
+    for (host, address) in addresses.iter().filter(|(host, _)| owns(host)) {
         let kind = if address.is_ipv4() { "A" } else { "AAAA" };
         let _ = writeln!(records, "{host}. IN {kind} {address}");
     }
@@ -55,6 +56,7 @@ pub(crate) fn is_ours(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fedgate_core::TrustDomain;
 
     #[test]
     fn each_peer_has_a_zone_with_its_own_names() {
@@ -63,12 +65,15 @@ mod tests {
             (host("web.shop.svc.beta.example"), "127.96.0.1".parse().unwrap()),
             (host("api.shop.svc.gamma.example"), "127.96.0.2".parse().unwrap()),
         ]);
-        let beta = TrustDomain::parse("beta.example").unwrap();
-        let (file, text) = zone(&beta, &addresses);
+        let beta = |addresses: &BTreeMap<_, _>| {
+            let domain = TrustDomain::parse("beta.example").unwrap();
+            zone("svc.beta.example", addresses, |host| domain.owns(host))
+        };
+        let (file, text) = beta(&addresses);
         assert_eq!(file, Path::new("zones/db.svc.beta.example"));
         assert!(text.contains("\nweb.shop.svc.beta.example. IN A 127.96.0.1\n"), "{text}");
         assert!(!text.contains("gamma"), "{text}");
-        let (_, empty) = zone(&beta, &BTreeMap::new());
+        let (_, empty) = beta(&BTreeMap::new());
         let serial = |text: &str| text.lines().nth(2).unwrap().to_owned();
         assert_ne!(serial(&text), serial(&empty), "it is read again");
         assert!(hosts(&addresses).ends_with("\n127.96.0.1 web.shop.svc.beta.example\n"));

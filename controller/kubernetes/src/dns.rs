@@ -1,4 +1,4 @@
-//! `fedgate dns`: answers DNS questions for the names of imports.
+//! `fedgate dns`: answers DNS questions for the names of imports and of `FederatedService`s.
 //!
 //! The names are those of our ServiceEntries, with the addresses that istiod gives to sidecars. So
 //! a name is there exactly as long as a sidecar can call it. A process of its own, because names
@@ -14,6 +14,7 @@ use clap::Args;
 use fedgate_core::{Hostname, TrustDomain};
 use fedgate_exchange::names::{self, Metrics, Names};
 use fedgate_process::listen::{cannot, listen, stop_all, stop_signal};
+use fedgate_federation::object::FederatedSuffix;
 use fedgate_process::signals::Signals;
 use fedgate_process::tasks::Tasks;
 use kube::Client;
@@ -36,6 +37,14 @@ pub struct DnsSettings {
     /// Where the ServiceEntries of imports are
     #[command(flatten)]
     pub namespace: ImportsNamespace,
+    /// The suffix of the names of FederatedServices, as of `fedgate controller`
+    #[arg(
+        long,
+        env = "FEDGATE_FEDERATED_SUFFIX",
+        value_name = "SUFFIX",
+        default_value = FederatedSuffix::DEFAULT
+    )]
+    pub federated_suffix: FederatedSuffix,
     /// The address that answers DNS, by UDP and TCP
     #[arg(
         long = "dns-listen",
@@ -99,6 +108,7 @@ pub async fn run(settings: DnsSettings) -> Result<()> {
 struct Sources {
     entries: Watched<Entry>,
     peers: Watched<Option<TrustDomain>>,
+    suffix: FederatedSuffix,
     wakes: Wakes,
 }
 
@@ -109,6 +119,7 @@ impl Sources {
         Self {
             entries: source(client, entries, entry, &wakes, tasks),
             peers: source(client, selection::federations(), trust_domain, &wakes, tasks),
+            suffix: settings.federated_suffix.clone(),
             wakes,
         }
     }
@@ -152,6 +163,7 @@ impl Sources {
     fn names(&self) -> Names {
         let peers = self.peers.all().into_values().flatten();
         let zones = peers.map(|trust_domain| format!("svc.{trust_domain}"));
+        let zones = zones.chain([self.suffix.to_string()]);
         let hosts = self.entries.all().into_values().flat_map(|entry| {
             let addresses = entry.addresses;
             entry.hosts.into_iter().map(move |host| (host, addresses.clone()))

@@ -11,6 +11,7 @@ use crate::sinks::object::{Desired, Head};
 use crate::sinks::{addresses, apply, gateway, writer};
 use crate::sources::{self, Observed};
 use crate::{advice, readable};
+use fedgate_envoy::NamedHosts;
 use fedgate_federation::federate::{Condition, ConditionStatus, ConditionType};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
 use serde_json::json;
@@ -99,7 +100,7 @@ fn of_sources() -> Vec<Finding> {
     let entries = BTreeMap::from([(Key { namespace: "a".into(), name: "x".into() }, hosts)]);
     findings.extend(sources::entries::taken(&entries, &federation));
     let with_range = flags(&["--import-addresses", "240.96.0.0/16"]).unwrap();
-    findings.extend(addresses::missing(&with_range, imports, &BTreeMap::new()));
+    findings.extend(addresses::missing(&with_range, NamedHosts::of(&federation), &BTreeMap::new()));
     findings
 }
 

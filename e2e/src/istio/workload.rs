@@ -40,7 +40,8 @@ impl Client {
         Self::start_in((&mesh.cluster, &mesh.istiod), mesh.folder(), name, imports).await
     }
 
-    /// Like [`Self::start`], but the program resolves names at this server instead of the agent.
+    /// Like [`Self::start_for_names`], but the program resolves names at this server instead of the
+    /// agent.
     ///
     /// # Errors
     /// Same as [`Client::start`].
@@ -50,7 +51,8 @@ impl Client {
         imports: &[Import],
         resolver: SocketAddr,
     ) -> Result<Self> {
-        let egress = listeners(&mesh.cluster, imports, |host| format!("*/{host}")).await?;
+        let mut egress = listeners(&mesh.cluster, imports, |host| format!("*/{host}")).await?;
+        egress.push(json!({ "hosts": ["*/*"] }));
         let parts = (&mesh.cluster, &mesh.istiod);
         Self::start_with_egress(parts, mesh.folder(), name, (imports, egress), resolver).await
     }

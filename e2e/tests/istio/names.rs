@@ -2,12 +2,13 @@
 
 use super::fixture::{Pair, SOON, run, set_exported};
 use anyhow::{Context, Result, ensure};
+use fedgate_e2e::client::plain_get;
 use fedgate_e2e::coredns::CoreDns;
 use fedgate_e2e::dns::{self, Answer, MISSING, REFUSED};
 use fedgate_e2e::istio::istiod::MeshOptions;
-use fedgate_e2e::istio::{Client, Mesh};
+use fedgate_e2e::istio::{Client, Import, Mesh};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
-use fedgate_e2e::manifest::{Service, policy};
+use fedgate_e2e::manifest::{Service, federated_service, policy};
 use fedgate_e2e::name_server::{ACCOUNT, NameServer};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::wait;
@@ -44,6 +45,14 @@ async fn start(run: &RunFolder) -> Result<Pair> {
     Ok(pair)
 }
 
+/// A name that leads to beta's `web`.
+const GLOBAL: &str = "web.shop.global";
+
+async fn put_name(pair: &Pair) -> Result<()> {
+    let name = federated_service("web", ("http", 80), "[{peers: [beta]}]");
+    pair.alpha.cluster.objects().apply(&name).await
+}
+
 /// The block that the command prints for CoreDNS, with the address of a Service that no kube-proxy
 /// makes reachable here.
 async fn corefile(mesh: &Mesh, server: SocketAddr) -> Result<(String, String)> {
@@ -63,7 +72,12 @@ async fn without_dns_capture_an_import_is_called_by_the_name_that_coredns_resolv
     let run = run("names")?;
     let pair = start(&run).await?;
     let server = start_name_server(&run, &pair.alpha).await?;
-    let (_, block) = corefile(&pair.alpha, server.address()).await?;
+    put_name(&pair).await?;
+    let block = wait::until("a block with both zones", SOON, async || {
+        let (_, block) = corefile(&pair.alpha, server.address()).await?;
+        Ok(block.contains("global:53 svc.beta.example:53 {").then_some(block))
+    })
+    .await?;
     let ip = IpAddr::from(pair.alpha.cluster.addresses().node);
     let coredns = CoreDns::start(run.path(), ip, &block).await?;
     let ask = async |name: &str| dns::ask(coredns.address(), name).await;
@@ -74,10 +88,22 @@ async fn without_dns_capture_an_import_is_called_by_the_name_that_coredns_resolv
     };
     let in_range = matches!(address.octets(), [240, 240, 96..=111, _]);
     ensure!(in_range, "{address} is not in {RANGE}");
+    let global = Import { host: GLOBAL.into(), port: 80, protocol: "HTTP" };
+    let imports = [pair.import(), global];
     let client =
-        Client::start_resolving_at(&pair.alpha, "client", &[pair.import()], coredns.address())
-            .await?;
+        Client::start_resolving_at(&pair.alpha, "client", &imports, coredns.address()).await?;
     pair.wait_answers(&client).await?;
+    // So is the name of a FederatedService, and no other name in that zone exists.
+    wait::until_true("an answer by the federated name", SOON, async || {
+        let answer = client.call(GLOBAL, 80, async |address| plain_get(address, GLOBAL).await);
+        Ok(answer.await?.status == 200)
+    })
+    .await?;
+    let shown = ask(GLOBAL).await?.address.context("no address")?;
+    ensure!(matches!(shown.octets(), [240, 240, 96..=111, _]) && shown != address, "{shown}");
+    for name in ["mail.shop.global", "web.other.global"] {
+        assert_eq!(ask(name).await?, MISSING, "{name}");
+    }
 
     // Without DNS, the sidecar itself resolves nothing.
     let inside = client.agent().network().inside(async || {
@@ -181,7 +207,16 @@ async fn check_says_what_is_missing_until_names_resolve() -> Result<()> {
     let (block, _) = corefile(&pair.alpha, ([127, 0, 0, 1], 53).into()).await?;
     let whole = corefile_of(&format!("{default}{block}"));
     put_config_map(&pair.alpha, "kube-system", "coredns", &whole).await?;
-    expect("ok", "CoreDNS forwards svc.beta.example").await
+    expect("ok", "CoreDNS forwards svc.beta.example").await?;
+
+    // The name of a FederatedService is in another zone.
+    put_name(&pair).await?;
+    let missing = async || Ok(expect("warning", "does not forward global").await.is_ok());
+    wait::until_true("the zone of federated names to be missing", SOON, missing).await?;
+    let (block, _) = corefile(&pair.alpha, ([127, 0, 0, 1], 53).into()).await?;
+    let whole = corefile_of(&format!("{default}{block}"));
+    put_config_map(&pair.alpha, "kube-system", "coredns", &whole).await?;
+    expect("ok", "CoreDNS forwards global, svc.beta.example").await
 }
 
 async fn put_config_map(mesh: &Mesh, namespace: &str, name: &str, data: &Value) -> Result<()> {

@@ -10,7 +10,7 @@ use fedgate_e2e::cluster::{Cluster, SOON};
 use fedgate_e2e::coredns::CoreDns;
 use fedgate_e2e::dns::{self, Answer, MISSING};
 use fedgate_e2e::envoy::access_log::AccessLog;
-use fedgate_e2e::manifest::Service;
+use fedgate_e2e::manifest::{Service, federated_service};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
@@ -89,6 +89,10 @@ fn a_plain_client_calls_the_name_and_port_of_the_owner() {
     scenario("names", async |run: &RunFolder| {
         let named = Named::start(run).await?;
         let (alpha, host) = (named.alpha(), "plain.shop.svc.beta.example");
+        let global = "plain.shop.global";
+        let manifest = federated_service("plain", ("http", PORT), "[{peers: [beta]}]");
+        alpha.put_manifest("plain.yaml", &manifest)?;
+        alpha.wait_name(&format!("{global}:{PORT}")).await?;
         let (_, block) = names(alpha, "corefile").await?;
         let coredns = CoreDns::start(run.path(), Ipv4Addr::LOCALHOST.into(), &block).await?;
         let ask = async |name: &str| dns::ask(coredns.address(), name).await;
@@ -111,6 +115,15 @@ fn a_plain_client_calls_the_name_and_port_of_the_owner() {
         let (_, text) = names(alpha, "text").await?;
         let line = text.lines().find(|line| line.contains(host)).context("no line")?;
         ensure!(!line.contains("nothing listens"), "{text}");
+
+        // The name of a FederatedService has an address of its own, in a zone of its own.
+        let shown =
+            wait::until("the federated name", SOON, async || Ok(ask(global).await?.address))
+                .await?;
+        ensure!(shown != address && lines.contains(&format!("{shown} {global}\n")), "{lines}");
+        let answer = plain_get((shown, PORT).into(), global).await?;
+        ensure!(answer.body == identity("web", "beta"), "{answer:?}");
+        assert_eq!(ask("other.shop.global").await?, MISSING);
 
         // Another port of that address, and a name that is not exported.
         ensure!(plain_get((address, PORT + 1).into(), host).await.is_err());

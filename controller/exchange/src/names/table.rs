@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// The names of imports with their addresses, and the zones in which no other name exists.
+/// The names of imports and of `FederatedService`s with their addresses, and the zones in which no other name exists.
 ///
 /// Names are in lower case and have no dot at the end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,7 +34,8 @@ impl Names {
     ) -> Self {
         let mut names = Self { zones: zones.into_iter().collect(), ..Self::default() };
         for (host, addresses) in hosts {
-            let Some(zone) = zone_of(&host) else { continue };
+            let known = ancestors(&host).skip(1).find(|name| names.zones.contains(*name));
+            let Some(zone) = known.or_else(|| zone_of(&host)) else { continue };
             names.zones.insert(zone.to_owned());
             names.add_parents(&host, zone);
             names.entries.entry(host).or_default().extend(addresses);

@@ -1,12 +1,11 @@
-//! The names of imports: an address for each host, and the files that tell them to other programs.
+//! The names of imports and of `FederatedService`s: an address for each host, and the files that tell them to other programs.
 
 use super::Site;
 use super::memory::EGRESS_ADDRESSES;
 use crate::names as lines;
 use fedgate_core::Hostname;
 use fedgate_disk::{Readers, replace};
-use fedgate_envoy::{AddressRange, HostAddresses, allocate_addresses, lacking};
-use fedgate_federation::federate::Imports;
+use fedgate_envoy::{AddressRange, HostAddresses, NamedHosts, allocate_addresses, lacking};
 use fedgate_federation::{Federation, Finding, FindingReason, ObjectRef};
 use fedgate_process::words;
 use std::collections::BTreeMap;
@@ -14,7 +13,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 impl Site {
-    /// An address for each imported host that has a port. As with ports, a host gets it once that is
+    /// An address for each host that has a port. As with ports, a host gets it once that is
     /// saved.
     pub(super) fn allocate_addresses(
         &mut self,
@@ -23,15 +22,11 @@ impl Site {
     ) -> BTreeMap<Hostname, IpAddr> {
         let Some(range) = &self.settings.egress.addresses else { return BTreeMap::new() };
         let peers = federation.peers.iter().map(|report| report.peer.trust_domain.as_str());
-        let allocated = allocate_addresses(
-            range,
-            &self.reserved_addresses,
-            &federation.imports,
-            &peers.collect(),
-        );
-        let HostAddresses { mut addresses, reserved } = allocated;
+        let hosts = NamedHosts::of(federation);
+        let HostAddresses { mut addresses, reserved } =
+            allocate_addresses(range, &self.reserved_addresses, hosts, &peers.collect());
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
-        findings.extend(missing(range, &federation.imports, &addresses, cluster));
+        findings.extend(missing(range, hosts, &addresses, cluster));
         if reserved != self.reserved_addresses {
             match self.state.save(EGRESS_ADDRESSES, &reserved) {
                 Ok(()) => self.reserved_addresses = reserved,
@@ -61,7 +56,14 @@ impl Site {
         let peers = federation.peers.iter().map(|report| &report.peer.trust_domain);
         let peers = peers.filter(|peer| *peer != own);
         let mut files = BTreeMap::from([(PathBuf::from("hosts"), lines::hosts(addresses))]);
-        files.extend(peers.map(|peer| lines::zone(peer, addresses)));
+        files
+            .extend(peers.map(|peer| {
+                lines::zone(&format!("svc.{peer}"), addresses, |host| peer.owns(host))
+            }));
+        let suffix = &self.settings.federated_suffix;
+        if !federation.federated_services.is_empty() {
+            files.extend([lines::zone(suffix.as_str(), addresses, |host| suffix.owns(host))]);
+        }
         if let Err(error) = write(folder, &files) {
             findings.push(self.not_written("names/", &error));
         }
@@ -94,10 +96,10 @@ fn write(folder: &Path, files: &BTreeMap<PathBuf, String>) -> Result<(), String>
 /// A finding if hosts have no address.
 pub(crate) fn missing(
     range: &AddressRange,
-    imports: &Imports,
+    hosts: NamedHosts<'_>,
     addresses: &BTreeMap<Hostname, IpAddr>,
     cluster: ObjectRef,
 ) -> Option<Finding> {
-    let message = lacking(range, imports, addresses)? + " egress.addresses";
+    let message = lacking(range, hosts, addresses)? + " egress.addresses";
     Some(Finding::error(FindingReason::NoAddress, cluster, "egress.addresses", message))
 }

@@ -1,4 +1,4 @@
-//! The addresses of imported hosts, from the range in `--import-addresses`.
+//! The addresses of imported hosts and of federated names, from the range in `--import-addresses`.
 //!
 //! Without this setting istiod chooses them, but tells them only to sidecars that answer DNS. The
 //! ServiceEntries themselves remember the addresses. Those of removed hosts stay reserved, so that a
@@ -8,8 +8,7 @@
 use super::reserved::HostAddress;
 use crate::settings::ControllerSettings;
 use fedgate_core::{Hostname, MeshHost};
-use fedgate_envoy::{HostAddresses, allocate_addresses, lacking};
-use fedgate_federation::federate::Imports;
+use fedgate_envoy::{HostAddresses, NamedHosts, allocate_addresses, lacking};
 use fedgate_federation::{Federation, Finding, FindingReason, ObjectRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,7 +22,7 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// Assigns an address to each imported host. Without a range there are none.
+    /// Assigns an address to each host. Without a range there are none.
     ///
     /// `stored` are those of the ServiceEntries, and then those that are stored for removed hosts.
     /// What is remembered goes before what is stored, and the first host of an address keeps it.
@@ -45,11 +44,11 @@ impl Addresses {
         }
         let peers = federation.peers.iter().map(|report| report.peer.trust_domain.as_str());
         let HostAddresses { addresses, reserved } =
-            allocate_addresses(range, &self.reserved, &federation.imports, &peers.collect());
+            allocate_addresses(range, &self.reserved, NamedHosts::of(federation), &peers.collect());
         (self.reserved, self.assigned) = (reserved, Arc::new(addresses));
     }
 
-    /// The addresses of the imported hosts.
+    /// The addresses of the hosts.
     pub(crate) fn assigned(&self) -> Arc<HostAddress> {
         Arc::clone(&self.assigned)
     }
@@ -73,11 +72,11 @@ impl Addresses {
 /// A finding if hosts have no address although there is a range.
 pub(crate) fn missing(
     settings: &ControllerSettings,
-    imports: &Imports,
+    hosts: NamedHosts<'_>,
     addresses: &BTreeMap<Hostname, IpAddr>,
 ) -> Option<Finding> {
     let range = settings.import_addresses.as_ref()?;
-    let message = lacking(range, imports, addresses)? + " --import-addresses";
+    let message = lacking(range, hosts, addresses)? + " --import-addresses";
     let cluster = ObjectRef::cluster(settings.trust_domain.as_str());
     Some(Finding::error(FindingReason::NoAddress, cluster, "import-addresses", message))
 }
@@ -101,7 +100,7 @@ mod tests {
         };
         let found = assigned(&[(host.clone(), given)]);
         assert_eq!(found[&host], given);
-        assert!(missing(&settings, &federation.imports, &found).is_none());
+        assert!(missing(&settings, NamedHosts::of(&federation), &found).is_none());
         // A ServiceEntry of another range, for example after a change of the setting.
         let found = assigned(&[(host.clone(), "10.0.0.1".parse().unwrap())]);
         assert!(found[&host].to_string().starts_with("240.96."));
@@ -142,6 +141,6 @@ mod tests {
         let mut addresses = Addresses::default();
         addresses.assign(&settings, &federation, []);
         assert!(addresses.assigned().is_empty() && addresses.of_removed().is_empty());
-        assert!(missing(&settings, &federation.imports, &addresses.assigned()).is_none());
+        assert!(missing(&settings, NamedHosts::of(&federation), &addresses.assigned()).is_none());
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn hosts(view: &View) -> String {
     out
 }
 
-/// A block for a Corefile. Only the zones of peers are in it, and there are no other names in them.
+/// A block for a Corefile. Only the zones of peers and of federated names are in it, and there are no
+/// other names in them.
 pub(super) fn corefile(view: &View) -> Result<String> {
     if view.zones.is_empty() {
         bail!("there is no peer yet, so there is no zone to forward; add an IstioFederation first");
@@ -82,7 +83,7 @@ mod tests {
     fn name(host: &str, address: Option<&str>, silent: &[u16]) -> Name {
         Name {
             host: host.into(),
-            peer: "beta".into(),
+            peer: Some("beta".into()),
             ports: BTreeSet::from([80, 443]),
             addresses: address.map(|address| address.parse().unwrap()).into_iter().collect(),
             silent: silent.iter().copied().collect(),

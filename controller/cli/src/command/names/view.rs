@@ -1,6 +1,7 @@
-//! What is known of the names of imports.
+//! What is known of the names of imports and of `FederatedService`s.
 
-use fedgate_engine::status::{ImportStatus, Status};
+use fedgate_core::ServiceName;
+use fedgate_engine::status::Status;
 use fedgate_federation::federate::ConditionStatus;
 use fedgate_kubernetes::inspect::names::{NameService, Server};
 use fedgate_process::listen::is_privileged;
@@ -9,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-/// The names of a cluster's imports.
+/// The names of a cluster's imports and `FederatedService`s.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct View {
     pub(super) names: Vec<Name>,
-    /// The zones of the peers, in which no other name exists.
+    /// The zones of the peers and of federated names, in which no other name exists.
     pub(super) zones: BTreeSet<String>,
     /// The address of `fedgate dns`. `None` in files mode, or if it does not run.
     pub(super) server: Option<IpAddr>,
@@ -25,12 +26,14 @@ pub(super) struct View {
     pub(super) setting: &'static str,
 }
 
-/// One imported host.
+/// One host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Name {
     pub(super) host: String,
-    pub(super) peer: String,
+    /// The peer that offers it; `None` for the name of a `FederatedService`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peer: Option<String>,
     pub(super) ports: BTreeSet<u16>,
     pub(super) addresses: Vec<IpAddr>,
     /// The ports at which the egress does not listen, in files mode.
@@ -47,11 +50,9 @@ impl View {
         folder: &Path,
         listening: &BTreeSet<SocketAddr>,
     ) -> Self {
-        let addresses =
-            |import: &ImportStatus| import.named.map(|to| to.ip()).into_iter().collect();
-        let silent = |import: &ImportStatus| {
-            import.named.is_some_and(|address| !listening.contains(&address))
-        };
+        let addresses = |port: &Port<'_>| port.named.map(|to| to.ip()).into_iter().collect();
+        let silent =
+            |port: &Port<'_>| port.named.is_some_and(|address| !listening.contains(&address));
         Self {
             names: names(status, addresses, silent),
             zones: zones(status),
@@ -63,8 +64,8 @@ impl View {
 
     /// The names in a mesh.
     pub(super) fn of_mesh(status: &Status, service: NameService) -> Self {
-        let addresses = |import: &ImportStatus| {
-            service.addresses.get(import.service.host.as_str()).cloned().unwrap_or_default()
+        let addresses = |port: &Port<'_>| {
+            service.addresses.get(port.service.host.as_str()).cloned().unwrap_or_default()
         };
         Self {
             names: names(status, addresses, |_| false),
@@ -81,32 +82,55 @@ impl View {
     }
 }
 
+/// A port of a host.
+struct Port<'a> {
+    service: &'a ServiceName,
+    peer: Option<&'a String>,
+    /// The address of its host, at this port, in files mode.
+    named: Option<SocketAddr>,
+}
+
+fn ports(status: &Status) -> impl Iterator<Item = Port<'_>> {
+    let imports = status.imports.iter().map(|import| Port {
+        service: &import.service,
+        peer: Some(&import.peer),
+        named: import.named,
+    });
+    let federated = status.federated_services.iter().map(|name| Port {
+        service: &name.service,
+        peer: None,
+        named: name.named,
+    });
+    imports.chain(federated)
+}
+
 fn names(
     status: &Status,
-    addresses: impl Fn(&ImportStatus) -> Vec<IpAddr>,
-    silent: impl Fn(&ImportStatus) -> bool,
+    addresses: impl Fn(&Port<'_>) -> Vec<IpAddr>,
+    silent: impl Fn(&Port<'_>) -> bool,
 ) -> Vec<Name> {
     let mut names: BTreeMap<&str, Name> = BTreeMap::new();
-    for import in &status.imports {
-        let host = import.service.host.as_str();
+    for port in ports(status) {
+        let host = port.service.host.as_str();
         let name = names.entry(host).or_insert_with(|| Name {
             host: host.to_owned(),
-            peer: import.peer.clone(),
+            peer: port.peer.cloned(),
             ports: BTreeSet::new(),
-            addresses: addresses(import),
+            addresses: addresses(&port),
             silent: BTreeSet::new(),
             needs_capability: false,
         });
-        name.ports.insert(import.service.port.get());
-        if silent(import) {
-            name.silent.insert(import.service.port.get());
-            name.needs_capability |= is_privileged(import.service.port.get());
+        name.ports.insert(port.service.port.get());
+        if silent(&port) {
+            name.silent.insert(port.service.port.get());
+            name.needs_capability |= is_privileged(port.service.port.get());
         }
     }
     names.into_values().collect()
 }
 
-/// The zones of all peers, also of those without imports. A trust domain that is refused is no
+/// The zones of all peers, also of those without imports, and the suffix of federated names if there
+/// are any. A trust domain that is refused is no
 /// peer's, and least of all our own.
 fn zones(status: &Status) -> BTreeSet<String> {
     let accepted = status.peers.iter().filter(|peer| {
@@ -118,5 +142,7 @@ fn zones(status: &Status) -> BTreeSet<String> {
     });
     let zones = accepted.map(|peer| format!("svc.{}", peer.trust_domain));
     let own = format!("svc.{}", status.cluster.trust_domain);
-    zones.filter(|zone| *zone != own).collect()
+    let federated = status.federated_services.first();
+    let suffix = federated.map(|_| status.cluster.federated_suffix.to_string());
+    zones.filter(|zone| *zone != own).chain(suffix).collect()
 }

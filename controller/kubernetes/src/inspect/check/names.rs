@@ -1,4 +1,4 @@
-//! Checks whether programs can resolve the names of imports: sidecars answer DNS, or the cluster's
+//! Checks whether programs can resolve the names of imports and of `FederatedService`s: sidecars answer DNS, or the cluster's
 //! DNS forwards the peers' zones to `fedgate dns`.
 
 use super::facts::{Facts, Istiod, is};
@@ -89,8 +89,10 @@ fn by_server(
     service: &NameService,
     corefile: &Result<String, String>,
 ) -> Check {
-    let imports = &snapshot.in_force.federation.imports;
-    let mut hosts = imports.iter().map(|import| import.service.host.as_str());
+    let federation = &snapshot.in_force.federation;
+    let imports = &federation.imports;
+    let federated = federation.federated_services.iter().map(|name| name.host.as_str());
+    let mut hosts = imports.iter().map(|import| import.service.host.as_str()).chain(federated);
     if let Some(host) = hosts.find(|host| !service.addresses.contains_key(*host)) {
         let hint = "set the chart's imports.addresses (--import-addresses) to a range that nothing in this cluster uses; if it is set, the \
                     controller's log says why this host has none";
@@ -110,7 +112,10 @@ fn by_server(
         Err(why) => return unknown(why),
     };
     let peers = imports.by_peer().filter(|(_, imports)| !imports.is_empty());
-    let zones: BTreeSet<_> = peers.map(|(domain, _)| format!("svc.{domain}")).collect();
+    let mut zones: BTreeSet<_> = peers.map(|(domain, _)| format!("svc.{domain}")).collect();
+    if !federation.federated_services.is_empty() {
+        zones.insert(snapshot.in_force.local.federated_suffix.to_string());
+    }
     let missing: Vec<_> = zones.difference(&forwarded).cloned().collect();
     match missing.is_empty() {
         true => {

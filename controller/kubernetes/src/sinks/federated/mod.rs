@@ -23,6 +23,7 @@ use fedgate_federation::federate::{FederatedPort, FederatedService, Protocol};
 use order::{orders, subset};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// The number of objects among which the patches are distributed.
 const OBJECTS: u32 = 16;
@@ -69,8 +70,13 @@ pub(crate) fn filters<'a>(
 pub(crate) fn names<'a>(
     settings: &'a ControllerSettings,
     services: &'a [FederatedService],
+    addresses: &'a BTreeMap<Hostname, IpAddr>,
 ) -> impl Iterator<Item = Desired> + 'a {
-    services.iter().map(move |service| Name { settings, service }).flat_map(|name| {
+    let name = move |service: &'a FederatedService| {
+        let address = addresses.get(&service.host).copied();
+        Name { settings, service, address }
+    };
+    services.iter().map(name).flat_map(|name| {
         // Routes come last: they lead to the subsets of the DestinationRule.
         [name.destination_rule(), Some(name.service_entry()), name.virtual_service()]
             .into_iter()
@@ -86,6 +92,8 @@ fn uses_http(port: &FederatedPort) -> bool {
 struct Name<'a> {
     settings: &'a ControllerSettings,
     service: &'a FederatedService,
+    /// Its address in the mesh, if we choose it.
+    address: Option<IpAddr>,
 }
 
 impl Name<'_> {
@@ -120,7 +128,7 @@ impl Name<'_> {
             "network": PEERS_NETWORK,
             "labels": { MUTUAL_TLS.0: MUTUAL_TLS.1 },
         });
-        let spec = json!({
+        let mut spec = json!({
             "hosts": [self.host()],
             "location": "MESH_INTERNAL",
             "resolution": "DNS",
@@ -128,6 +136,9 @@ impl Name<'_> {
             "endpoints": [endpoint],
             "exportTo": self.settings.gateway.export_to,
         });
+        if let Some(address) = self.address {
+            spec["addresses"] = json!([address]);
+        }
         self.object(Kind::ServiceEntry, spec, &[NO_WAYPOINT])
     }
 

@@ -104,7 +104,8 @@ fn many_members_do_not_make_long_orders() {
 fn made(service: FederatedService) -> Vec<Desired> {
     let settings = crate::settings::tests::read(&[]).unwrap();
     let services = [service];
-    filters(&settings, &services).chain(names(&settings, &services)).collect()
+    let addresses = BTreeMap::from([(services[0].host.clone(), "240.96.0.7".parse().unwrap())]);
+    filters(&settings, &services).chain(names(&settings, &services, &addresses)).collect()
 }
 
 fn of_kind(objects: &[Desired], kind: Kind) -> Option<&Value> {
@@ -121,6 +122,7 @@ fn a_name_has_a_service_entry_that_leads_nowhere_by_itself() {
     let entry = of_kind(&objects, Kind::ServiceEntry).unwrap();
     assert_eq!(entry["hosts"], json!(["web.shop.global"]));
     assert_eq!(entry["resolution"], "DNS");
+    assert_eq!(entry["addresses"], json!(["240.96.0.7"]));
     assert_eq!(entry["ports"], json!([{ "number": 80, "name": "http", "protocol": "HTTP" }]));
     assert_eq!(
         entry["endpoints"],

@@ -13,8 +13,10 @@ use crate::sinks::plan::{Step, step, unwanted};
 use crate::sinks::{addresses, bindings, federated, imports, passthrough, pods, service_imports};
 use crate::sources::passthrough::CURE;
 use fedgate_engine::in_force::InForce;
+use fedgate_envoy::NamedHosts;
 use fedgate_federation::{Finding, FindingReason};
 use futures_util::stream::{self, StreamExt};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -94,19 +96,21 @@ impl Writer {
             );
         }
         let services = federation.federated_services.as_slice();
-        for named in federated::names(settings, services) {
+        for named in federated::names(settings, services, &BTreeMap::new()) {
             pass.wanted.add(&named);
         }
         let first = |kind| matches!(kind, Kind::ServiceEntry | Kind::VirtualService);
         self.delete(compiled, pass, first).await;
         let found = remembered.addresses.assigned();
-        pass.findings.extend(addresses::missing(settings, imports, &found));
+        pass.findings.extend(addresses::missing(settings, NamedHosts::of(federation), &found));
         self.write_each(bindings::objects(settings, imports, bundles), remembered, pass).await
             && self
                 .write_each(imports::objects(settings, imports, bundles, &found), remembered, pass)
                 .await
             && self.write_each(federated::filters(settings, services), remembered, pass).await
-            && self.write_in_turn(federated::names(settings, services), remembered, pass).await
+            && self
+                .write_in_turn(federated::names(settings, services, &found), remembered, pass)
+                .await
     }
 
     /// Writes the ServiceImports and their status, once the cluster has their definition.
