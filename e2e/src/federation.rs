@@ -30,6 +30,16 @@ impl<const N: usize> Federation<N> {
         Ok(Self { clusters })
     }
 
+    /// The first cluster, by the name that tests give it.
+    pub fn alpha(&self) -> &Cluster {
+        &self.clusters[0]
+    }
+
+    /// The second cluster.
+    pub fn beta(&self) -> &Cluster {
+        &self.clusters[1]
+    }
+
     /// Starts all controllers.
     ///
     /// # Errors
@@ -51,5 +61,12 @@ impl<const N: usize> Federation<N> {
             cluster.start_envoys().await?;
         }
         Ok(())
+    }
+}
+
+impl Federation<3> {
+    /// The third cluster.
+    pub fn gamma(&self) -> &Cluster {
+        &self.clusters[2]
     }
 }

@@ -11,6 +11,7 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 pub(crate) const WEB: &str = "web.shop.global:80";
@@ -25,6 +26,14 @@ pub(crate) struct Names {
     pub(crate) gamma_web: Deployed,
     pub(crate) beta_front: GatewayFront,
     pub(crate) gamma_front: GatewayFront,
+}
+
+impl Deref for Names {
+    type Target = Federation<3>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.federation
+    }
 }
 
 impl Names {
@@ -48,18 +57,6 @@ impl Names {
         prepare(&mut federation.clusters).await?;
         federation.start().await?;
         Ok(Self { federation, beta_web, gamma_web, beta_front, gamma_front })
-    }
-
-    pub(crate) fn alpha(&self) -> &Cluster {
-        &self.federation.clusters[0]
-    }
-
-    pub(crate) fn beta(&self) -> &Cluster {
-        &self.federation.clusters[1]
-    }
-
-    pub(crate) fn gamma(&self) -> &Cluster {
-        &self.federation.clusters[2]
     }
 }
 
@@ -119,6 +116,34 @@ async fn fails_over(what: &str, egress: SocketAddr, from: &Deployed, to: &Deploy
         ensure!(call(egress).await? == to.identity(), "{what}: the dead member was called");
     }
     Ok(())
+}
+
+/// By default, Envoy would send a part of the calls to the next member.
+#[test]
+fn a_member_with_one_of_two_gateways_left_keeps_all_calls() {
+    scenario("half", async |run: &RunFolder| {
+        let mut other = None;
+        let members = "[{peers: [beta]}, {peers: [gamma]}]";
+        let names = Names::start(run, members, async |[_, beta, _]| {
+            let second = GatewayFront::start(beta.gateway_address()).await?;
+            beta.settings().advertise.push(second.address());
+            beta.write_settings()?;
+            other = Some(second);
+            Ok(())
+        })
+        .await?;
+        let egress = names.alpha().wait_name(WEB).await?;
+        wait_healthy(names.alpha(), &names.beta_web).await?;
+        wait_healthy(names.alpha(), &names.gamma_web).await?;
+        names.beta_front.set(Front::Dead).await?;
+        for _ in 0..100 {
+            let answer = call(egress).await?;
+            ensure!(answer == names.beta_web.identity(), "{answer}");
+        }
+        // The deny twin: with the other one dead too, it keeps none.
+        other.context("the second address")?.set(Front::Dead).await?;
+        fails_over("both gateways", egress, &names.beta_web, &names.gamma_web).await
+    });
 }
 
 #[test]

@@ -8,6 +8,7 @@ use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::metadata_proxy::MetadataProxy;
 use fedgate_e2e::run_folder::RunFolder;
+use std::ops::Deref;
 
 /// alpha and gamma are callers with only a controller. beta has a gateway and exports `web` to
 /// both.
@@ -18,6 +19,14 @@ pub(crate) struct Gateway {
     pub(crate) alpha_client: Client,
     /// A client with the certificate of a workload in gamma.
     pub(crate) gamma_client: Client,
+}
+
+impl Deref for Gateway {
+    type Target = Federation<3>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.federation
+    }
 }
 
 impl Gateway {
@@ -57,18 +66,6 @@ impl Gateway {
         web.wait_reachable(&gamma_client, beta).await?;
         Ok(Self { federation, web, alpha_client, gamma_client })
     }
-
-    pub(crate) fn alpha(&self) -> &Cluster {
-        &self.federation.clusters[0]
-    }
-
-    pub(crate) fn beta(&self) -> &Cluster {
-        &self.federation.clusters[1]
-    }
-
-    pub(crate) fn gamma(&self) -> &Cluster {
-        &self.federation.clusters[2]
-    }
 }
 
 /// Three complete clusters. alpha imports `web` from beta, which is honest, and `stock` from gamma,
@@ -80,6 +77,14 @@ pub(crate) struct Liar {
     /// In gamma.
     pub(crate) stock: Deployed,
     pub(crate) gamma: MetadataProxy,
+}
+
+impl Deref for Liar {
+    type Target = Federation<3>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.federation
+    }
 }
 
 impl Liar {
@@ -104,10 +109,6 @@ impl Liar {
         liar.stock.wait_callable_from(liar.alpha()).await?;
         Ok(liar)
     }
-
-    pub(crate) fn alpha(&self) -> &Cluster {
-        &self.federation.clusters[0]
-    }
 }
 
 /// alpha and beta are complete clusters. beta exports `web` and `mail`, and alpha has imported
@@ -116,6 +117,14 @@ pub(crate) struct Pair {
     pub(crate) federation: Federation<2>,
     pub(crate) web: Deployed,
     pub(crate) mail: Deployed,
+}
+
+impl Deref for Pair {
+    type Target = Federation<2>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.federation
+    }
 }
 
 impl Pair {
@@ -146,13 +155,5 @@ impl Pair {
         mail.apply(beta, Service::exported)?;
         federation.start_controllers().await?;
         Ok(Self { federation, web, mail })
-    }
-
-    pub(crate) fn alpha(&self) -> &Cluster {
-        &self.federation.clusters[0]
-    }
-
-    pub(crate) fn beta(&self) -> &Cluster {
-        &self.federation.clusters[1]
     }
 }
