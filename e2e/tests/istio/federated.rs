@@ -3,6 +3,7 @@
 mod checks;
 mod failover;
 mod grants;
+mod ingress;
 mod load;
 mod order;
 mod protocols;
