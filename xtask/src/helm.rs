@@ -1,6 +1,6 @@
 //! A pinned Helm, for the chart's tests and for the manifests rendered from the chart.
 
-use crate::go::{Module, Program};
+use crate::go::{CLUSTER, Module, Program};
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub fn helm() -> Result<PathBuf> {
     let package = "helm.sh/helm/v3/cmd/helm";
     let takes = "about a minute and a half";
-    Module::new("helm").program(&Program {
+    Module::new(CLUSTER).program(&Program {
         name: "helm",
         package,
         stamps: Vec::new(),

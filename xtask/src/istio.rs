@@ -1,6 +1,6 @@
 //! A pinned Istio from its Go module: CustomResourceDefinitions, istiod, istio-agent and istioctl.
 
-use crate::go::{Module, Program};
+use crate::go::{CLUSTER, Module, Program};
 use crate::once::made_once;
 use crate::{helm, tools};
 use anyhow::{Context, Result, ensure};
@@ -18,7 +18,7 @@ const BOOTSTRAP: &str = "tools/packaging/common/envoy_bootstrap.json";
 /// When `PILOT_DISCOVERY` does not name a file, or istiod cannot be built; the message says what to
 /// do.
 pub fn istiod() -> Result<PathBuf> {
-    program("pilot-discovery", "pilot/cmd", "PILOT_DISCOVERY", "about 5 minutes")
+    program("pilot-discovery", "pilot/cmd", "PILOT_DISCOVERY", "about 2 minutes after kube-apiserver")
 }
 
 /// The path of istio-agent. Builds it first if necessary.
@@ -40,7 +40,7 @@ pub fn istioctl() -> Result<PathBuf> {
 
 fn program(name: &str, parent: &str, variable: &str, takes: &str) -> Result<PathBuf> {
     let package = format!("{MODULE}/{parent}/{name}");
-    Module::new("istio").program(&Program {
+    Module::new(CLUSTER).program(&Program {
         name,
         package: &package,
         stamps: Vec::new(),
@@ -74,7 +74,7 @@ pub fn bootstrap() -> Result<PathBuf> {
 /// # Errors
 /// When the module cannot be downloaded, or helm cannot be built.
 pub fn injection() -> Result<PathBuf> {
-    let module = Module::new("istio");
+    let module = Module::new(CLUSTER);
     let file = tools().join(format!("istio-injection-{}.yaml", module.version_of(MODULE)?));
     made_once("istio-injection", &file, |partial| {
         let mut helm = Command::new(helm::helm()?);
@@ -90,7 +90,7 @@ pub fn injection() -> Result<PathBuf> {
 
 /// A file of Istio's module, by its path in the module.
 fn file(name: &str, extension: &str, path: &str) -> Result<PathBuf> {
-    let module = Module::new("istio");
+    let module = Module::new(CLUSTER);
     let version = module.version_of(MODULE)?;
     let file = tools().join(format!("{name}-{version}.{extension}"));
     made_once(name, &file, |partial| {

@@ -1,7 +1,7 @@
 //! A Kubernetes API server, its etcd, and kubectl: those set by `KUBE_APISERVER`, `ETCD` and
 //! `KUBECTL`, or pinned releases built from their Go modules into a folder of the project.
 
-use crate::go::{Module, Program};
+use crate::go::{CLUSTER, Module, Program};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// When `KUBE_APISERVER` does not name a file, or kube-apiserver cannot be built; the message says
 /// what to do.
 pub fn api_server() -> Result<PathBuf> {
-    kubernetes("kube-apiserver", "KUBE_APISERVER", "about 8 minutes")
+    kubernetes("kube-apiserver", "KUBE_APISERVER", "about 3 minutes")
 }
 
 /// The path of kubectl. Builds it first if necessary.
@@ -19,7 +19,7 @@ pub fn api_server() -> Result<PathBuf> {
 /// # Errors
 /// When `KUBECTL` does not name a file, or kubectl cannot be built; the message says what to do.
 pub fn kubectl() -> Result<PathBuf> {
-    kubernetes("kubectl", "KUBECTL", "about a minute")
+    kubernetes("kubectl", "KUBECTL", "a quarter of a minute")
 }
 
 /// The path of etcd. Builds it first if necessary.
@@ -29,19 +29,19 @@ pub fn kubectl() -> Result<PathBuf> {
 pub fn etcd() -> Result<PathBuf> {
     let program = Program {
         name: "etcd",
-        package: ".",
+        package: "./etcd",
         stamps: Vec::new(),
         tags: "",
         variable: "ETCD",
         takes: "about half a minute",
     };
-    Module::new("etcd").program(&program)
+    Module::new(CLUSTER).program(&program)
 }
 
 /// A program of Kubernetes's own module, stamped with the release as its makefile does. An
 /// unstamped API server reports v0.0.0, and clients behave accordingly.
 fn kubernetes(name: &str, variable: &str, takes: &str) -> Result<PathBuf> {
-    let module = Module::new("kubernetes");
+    let module = Module::new(CLUSTER);
     let version = module.version_of("k8s.io/kubernetes")?;
     let (major, minor) = major_and_minor(&version)?;
     let stamps =

@@ -89,12 +89,12 @@ enum Command {
     /// Build kube-apiserver, etcd, kubectl and helm, fetch Istio's CustomResourceDefinitions, and
     /// print their paths.
     ///
-    /// This needs Go and takes about 10 minutes on two cores, the first time only. To use existing
+    /// This needs Go and takes about 4 minutes on two cores, the first time only. To use existing
     /// binaries, set KUBE_APISERVER, ETCD, KUBECTL and HELM to their paths.
     Kubernetes,
     /// Build istiod, istio-agent and istioctl, and print their paths.
     ///
-    /// This needs Go and takes about 8 minutes on two cores, the first time only. To use existing
+    /// This needs Go and takes about 4 minutes on two cores, the first time only. To use existing
     /// binaries, set PILOT_DISCOVERY, PILOT_AGENT and ISTIOCTL to their paths.
     Istio,
     /// Build the controller and print its path.

@@ -1,6 +1,6 @@
 //! A pinned Prometheus, for the tests of alerts and dashboards.
 
-use crate::go::{Module, Program};
+use crate::go::{CLUSTER, Module, Program};
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub fn prometheus() -> Result<PathBuf> {
 }
 
 fn program(name: &str, variable: &str, takes: &str) -> Result<PathBuf> {
-    Module::new("prometheus").program(&Program {
+    Module::new(CLUSTER).program(&Program {
         name,
         package: &format!("github.com/prometheus/prometheus/cmd/{name}"),
         stamps: Vec::new(),
