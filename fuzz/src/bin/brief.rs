@@ -4,9 +4,12 @@
 
 use fastrand::Rng;
 use fedgate_fuzz::{TARGETS, Target, mutate, seeds};
+use std::num::NonZero;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
@@ -22,13 +25,26 @@ fn main() -> ExitCode {
         eprintln!("expected names of targets, found {unknown:?}; fuzz/README.md lists them");
         return ExitCode::from(2);
     }
-    let mut ended = ExitCode::SUCCESS;
-    for target in TARGETS {
-        if (names.is_empty() || names.iter().any(|name| name == target.0)) && !run(target, time) {
-            ended = ExitCode::FAILURE;
+    let chosen = |(name, _): &&Target| names.is_empty() || names.iter().any(|one| one == name);
+    let targets: Vec<_> = TARGETS.iter().filter(chosen).collect();
+    if run_all(&targets, time) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs targets, one on each processor at a time. Returns false if one panics.
+fn run_all(targets: &[&Target], time: Duration) -> bool {
+    let (next, panicked) = (AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(|| {
+                while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if !run(**target, time) {
+                        panicked.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
         }
-    }
-    ended
+    });
+    !panicked.into_inner()
 }
 
 /// Runs a target. Returns false if it panics.
