@@ -18,7 +18,12 @@ const BOOTSTRAP: &str = "tools/packaging/common/envoy_bootstrap.json";
 /// When `PILOT_DISCOVERY` does not name a file, or istiod cannot be built; the message says what to
 /// do.
 pub fn istiod() -> Result<PathBuf> {
-    program("pilot-discovery", "pilot/cmd", "PILOT_DISCOVERY", "about 2 minutes after kube-apiserver")
+    program(
+        "pilot-discovery",
+        "pilot/cmd",
+        "PILOT_DISCOVERY",
+        "about 2 minutes after kube-apiserver",
+    )
 }
 
 /// The path of istio-agent. Builds it first if necessary.
