@@ -19,7 +19,7 @@ pub fn api_server() -> Result<PathBuf> {
 /// # Errors
 /// When `KUBECTL` does not name a file, or kubectl cannot be built; the message says what to do.
 pub fn kubectl() -> Result<PathBuf> {
-    kubernetes("kubectl", "KUBECTL", "a quarter of a minute")
+    kubernetes("kubectl", "KUBECTL", "about a quarter of a minute")
 }
 
 /// The path of etcd. Builds it first if necessary.
