@@ -18,6 +18,8 @@ pub const MAX_FEDERATED_PORTS: usize = 16;
 pub const MAX_MEMBER_PEERS: usize = 64;
 /// The greatest weight of a member.
 pub const MAX_WEIGHT: u32 = 100;
+/// The greatest number for `priority` in an entry of `spec.members`.
+pub const MAX_PRIORITY: u32 = 100;
 
 /// The spec of a `FederatedService`.
 ///
@@ -84,7 +86,7 @@ pub struct MemberSpec {
     /// The priority of the entry's members; 0 comes first. By default one more than that of the
     /// entry before. Entries with the same number share the calls.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 0, max = MAX_PRIORITY))]
     pub priority: Option<u32>,
     /// The share of each of the entry's members in the calls of its priority, in proportion to the
     /// weights of the others. By default 1.

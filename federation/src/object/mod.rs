@@ -17,8 +17,8 @@ pub use advertise::ADVERTISE_ANNOTATION;
 pub(crate) use federated::is_within;
 pub use federated::{
     Everything, FederatedPortSpec, FederatedServiceObject, FederatedServiceSpec, FederatedSuffix,
-    MAX_FEDERATED_PORTS, MAX_MEMBER_ENTRIES, MAX_MEMBER_PEERS, MAX_WEIGHT, MemberSpec,
-    ServiceRefSpec,
+    MAX_FEDERATED_PORTS, MAX_MEMBER_ENTRIES, MAX_MEMBER_PEERS, MAX_PRIORITY, MAX_WEIGHT,
+    MemberSpec, ServiceRefSpec,
 };
 pub use health_check::{HealthCheckSpec, MAX_CHECK_TEXT, TcpCheckSpec};
 pub(crate) use peer::check_cluster_domain;

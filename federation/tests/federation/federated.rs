@@ -376,6 +376,16 @@ fn mistakes_are_reported_and_stop_one_object_only() {
             "spec.members[0].weight",
         ),
         (
+            json!({"ports": http, "members": [{"local": {}, "weight": 101}]}),
+            FindingReason::InvalidMember,
+            "spec.members[0].weight",
+        ),
+        (
+            json!({"ports": http, "members": [{"local": {}, "priority": 101}]}),
+            FindingReason::InvalidMember,
+            "spec.members[0].priority",
+        ),
+        (
             json!({"ports": http, "members": [{"local": {}, "ports": {"x": 1}}]}),
             FindingReason::InvalidMember,
             "spec.members[0].ports",

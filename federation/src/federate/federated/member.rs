@@ -4,8 +4,8 @@ use super::{FederatedMember, Known, MemberPlace, MemberState, PassedOver};
 use crate::federate::{Candidate, ConditionStatus, ConditionType, PeerReport, Standing};
 use crate::finding::{Finding, FindingReason, shown};
 use crate::object::{
-    FederatedServiceObject, MAX_MEMBER_ENTRIES, MAX_MEMBER_PEERS, MAX_WEIGHT, MemberSpec,
-    ServiceObject, ServicePortSpec, TransportProtocol, is_dns_label,
+    FederatedServiceObject, MAX_MEMBER_ENTRIES, MAX_MEMBER_PEERS, MAX_PRIORITY, MAX_WEIGHT,
+    MemberSpec, ServiceObject, ServicePortSpec, TransportProtocol, is_dns_label,
 };
 use fedgate_core::{Hostname, PeerName, ServiceName, ServicePort};
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,6 +101,11 @@ fn entry<'a>(
         let message =
             format!("expected a weight from 1 to {MAX_WEIGHT}, found {weight}; correct it");
         return Err(invalid(".weight", message));
+    }
+    if let Some(priority) = spec.priority.filter(|priority| *priority > MAX_PRIORITY) {
+        let message =
+            format!("expected a priority from 0 to {MAX_PRIORITY}, found {priority}; correct it");
+        return Err(invalid(".priority", message));
     }
     let priority = spec.priority.unwrap_or(next);
     Ok(Entry { row, who, service, ports: &spec.ports, priority, weight })
