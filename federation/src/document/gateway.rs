@@ -1,6 +1,6 @@
 use fedgate_core::{Hostname, InvalidName, ServicePort, SpiffeId};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The address of a gateway. Ordered by address, then port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub enum GatewayHost {
 pub enum InvalidGateway {
     /// The address is not that of a single reachable host.
     #[error(
-        "expected the address of a host, found an unspecified, multicast, broadcast or link-local one"
+        "expected the address of a host, found an unspecified, multicast, broadcast or link-local one, or that of a cloud's metadata service"
     )]
     NoHost,
     /// It is not a valid name.
@@ -56,7 +56,7 @@ impl GatewayAddress {
 impl GatewayHost {
     /// Checks `text`.
     ///
-    /// Link-local addresses are refused, because cloud metadata services use them. Loopback
+    /// Addresses of cloud metadata services are refused, with them all link-local ones. Loopback
     /// addresses are allowed, because gateways of several clusters may run on one host.
     ///
     /// # Errors
@@ -101,8 +101,25 @@ fn is_canonical_host(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => {
             !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local())
         }
-        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local()),
+        IpAddr::V6(ip) => {
+            !(ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local())
+                && !CLOUD_METADATA.contains(&ip)
+                && embedded(ip).is_none_or(|ip| is_canonical_host(ip.into()))
+        }
     }
+}
+
+/// The metadata services of AWS and Google Cloud, which are not link-local in IPv6.
+const CLOUD_METADATA: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+
+/// The IPv4 address to which NAT64 translates this one (64:ff9b::/96, RFC 6052).
+fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = ip.segments() else { return None };
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Some(Ipv4Addr::new(a, b, c, d))
 }
 
 impl std::fmt::Display for GatewayHost {
@@ -188,8 +205,16 @@ mod tests {
 
     #[test]
     fn only_addresses_of_hosts_are_accepted() {
-        for good in ["10.0.0.1", "127.0.0.1", "::1", "2001:db8::1", "gw.beta.example", "localhost"]
-        {
+        for good in [
+            "10.0.0.1",
+            "127.0.0.1",
+            "::1",
+            "2001:db8::1",
+            "64:ff9b::a00:1",
+            "fd00:ec2::1",
+            "gw.beta.example",
+            "localhost",
+        ] {
             assert!(GatewayHost::parse(good).is_ok(), "{good}");
         }
         for bad in [
@@ -202,6 +227,10 @@ mod tests {
             "169.254.169.254",
             "fe80::1",
             "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b::",
+            "fd00:ec2::254",
+            "fd20:ce::254",
             "10.0.0.1:80",
             "a b",
             "127.1",
