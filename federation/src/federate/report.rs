@@ -221,7 +221,7 @@ fn of_document<T>(
     let file = kind.file();
     let why = why_unconfirmed(candidate.knowledge, kind);
     let aged = |severity, reason, then| {
-        let message = format!("{file} was last confirmed at {}; {then}; {why}", known.confirmed);
+        let message = format!("{file} was last confirmed at {:.0}; {then}; {why}", known.confirmed);
         Finding::new(severity, reason, candidate.peer.object(), file, message)
     };
     let times = candidate.times(inputs);

@@ -272,7 +272,7 @@ impl Held {
     pub(crate) fn finding(&self, peer: &Peer, until: &str) -> Finding {
         let (since, why, how) = (self.since, &self.why, how_to_accept(&self.id));
         let message = format!(
-            "since {since}: {why}; what was known stays {until}; if the peer means it, {how}"
+            "since {since:.0}: {why}; what was known stays {until}; if the peer means it, {how}"
         );
         Finding::warning(
             FindingReason::HeldDocument,

@@ -152,7 +152,7 @@ impl PeerKnowledge {
             None => {
                 let change = (Severity::Warning, WAS_IT_INTENDED);
                 let (severity, advice) = notice.basis.map_or(change, Basis::advice);
-                (severity, "", format!("at {since}: {message}{before}; {advice}"))
+                (severity, "", format!("at {since:.0}: {message}{before}; {advice}"))
             }
             Some(kind) if self.is_refusing(kind) => {
                 // The message of a replayed document already says how to accept it.
@@ -164,7 +164,7 @@ impl PeerKnowledge {
                     Severity::Error,
                     kind.file(),
                     format!(
-                        "the document has been refused since {since}, and what was known stays: {message}{then}"
+                        "the document has been refused since {since:.0}, and what was known stays: {message}{then}"
                     ),
                 )
             }
@@ -172,7 +172,7 @@ impl PeerKnowledge {
                 Severity::Warning,
                 kind.file(),
                 format!(
-                    "a document was refused at {since}, and a good one has come since, so nothing has to be done: {message}"
+                    "a document was refused at {since:.0}, and a good one has come since, so nothing has to be done: {message}"
                 ),
             ),
         };

@@ -244,11 +244,11 @@ impl HeldTrust {
     pub(crate) fn finding(&self, peer: &Peer, expiry: Option<Timestamp>) -> Finding {
         let Self { since, change, why, .. } = self;
         let stays = match expiry.filter(|_| !self.overlaps) {
-            Some(expiry) => format!("what is known stays in force until {expiry}"),
+            Some(expiry) => format!("what is known stays in force until {expiry:.0}"),
             None => "what is known stays in force".to_owned(),
         };
         let message = format!(
-            "held since {since}, because {why}; {stays}; {}: {change}",
+            "held since {since:.0}, because {why}; {stays}; {}: {change}",
             self.ways_out(peer)
         );
         Finding::error(self.reason, peer.object(), "public.json", message)
