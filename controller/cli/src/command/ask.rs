@@ -1,6 +1,6 @@
 //! Queries the running controller of a folder at its admin address.
 
-use super::Folder;
+use super::{Folder, http};
 use anyhow::{Context, Result, bail};
 use fedgate_files::admin::AdminAddress;
 use serde::de::DeserializeOwned;
@@ -44,7 +44,7 @@ pub(super) async fn fetch_bytes(
     }
     get(url).await.with_context(|| {
         format!(
-            "the controller of {} does not answer at {address}: is `fedgate run` still running there?",
+            "the controller of {0} does not answer at {address}; start it with `fedgate run --dir {0}`",
             folder.dir.display()
         )
     })
@@ -69,7 +69,7 @@ pub(super) fn address(folder: &Folder) -> Result<AdminAddress> {
 
 async fn get(url: url::Url) -> Result<Vec<u8>> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
-    let response = client.get(url).send().await?;
+    let response = client.get(url).send().await.map_err(http::plain)?;
     let status = response.status();
     #[expect(clippy::disallowed_methods, reason = "it is this site's own controller that answers")]
     let body = response.bytes().await?;

@@ -4,6 +4,7 @@ use super::Folder;
 use clap::Args;
 use fedgate_files::settings::Settings;
 use fedgate_process::envoy_processes::admin_address;
+use fedgate_process::words::chain;
 use std::net::SocketAddr;
 
 #[derive(Debug, Args)]
@@ -43,7 +44,7 @@ impl EnvoyAddresses {
 }
 
 fn found(settings: Result<&Settings, &anyhow::Error>, role: &str) -> Result<SocketAddr, String> {
-    let settings = settings.map_err(|error| format!("{error:#}"))?;
+    let settings = settings.map_err(chain)?;
     let set = if role == "gateway" { settings.gateway.admin } else { settings.egress.admin };
     if set.port() != 0 {
         return Ok(set);

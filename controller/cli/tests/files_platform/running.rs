@@ -1,6 +1,7 @@
 //! Running controllers: pairing over TLS, changes, restarts.
 
 use crate::cluster::{Cluster, fedgate, service};
+use crate::mistakes::{PORTS, federated};
 use serde_json::Value;
 use std::fs;
 
@@ -437,6 +438,28 @@ fn explaining_without_a_caller_judges_each_peer() {
             .iter()
             .all(|finding| finding["reason"] != "invalid_policy")
     );
+}
+
+#[test]
+fn explaining_a_name_that_leads_nowhere_says_why() {
+    let mut alpha = Cluster::new("alpha");
+    let text = federated(&format!("{{ports: {PORTS}, members: [{{allPeers: {{}}}}]}}"));
+    alpha.put("manifests/name.yaml", &text.replace("NAME", "web"));
+    alpha.start();
+    alpha.wait("the name", |status| status["federatedServices"].get(0).is_some().then_some(()));
+    for (to, why) in [
+        ("web.shop.global:81", "FederatedService shop/web has this host, but not port 81"),
+        ("api.shop.global:80", "no FederatedService in force has it"),
+    ] {
+        let output = alpha.run(&["explain", "--to", to]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.code() == Some(1) && text.contains(why), "{text}");
+    }
+    assert_eq!(alpha.stop(), 0);
+    let error = String::from_utf8(alpha.run(&["status"]).stderr).unwrap();
+    assert!(error.contains("start it with `fedgate run --dir "), "{error}");
+    assert!(error.contains("connection refused"), "{error}");
+    assert!(!error.contains("http://") && !error.contains("tcp connect"), "{error}");
 }
 
 #[test]

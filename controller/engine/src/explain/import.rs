@@ -12,11 +12,7 @@ impl Explainer<'_> {
         let owner =
             self.sources.federation.peers.iter().find(|report| report.peer.trust_domain.owns(host));
         let Some(report) = owner else {
-            self.step(
-                "owner",
-                false,
-                format!("{host} is under the trust domain of no peer, nor under ours"),
-            );
+            self.step("owner", false, self.without_owner());
             return self.end(None);
         };
         self.step("owner", true, format!("{host} belongs to peer {}", report.peer.name));
@@ -30,6 +26,26 @@ impl Explainer<'_> {
             None => self.step("announced", false, not_announced(report)),
         }
         self.end(None)
+    }
+
+    /// Why a name outside of all trust domains leads nowhere.
+    fn without_owner(&self) -> String {
+        let host = &self.question.to.host;
+        let services = &self.sources.federation.federated_services;
+        let Some(service) = services.iter().find(|service| service.host == *host) else {
+            return format!(
+                "{host} is in no trust domain, a peer's or ours, and no FederatedService in force has it; `fedgate status` lists the names"
+            );
+        };
+        let ports: Vec<_> =
+            service.ports.iter().map(|port| port.service.port.to_string()).collect();
+        format!(
+            "FederatedService {}/{} has this host, but not port {}; its ports: {}",
+            service.namespace,
+            service.name,
+            self.question.to.port,
+            ports.join(", ")
+        )
     }
 
     fn route(&mut self, report: &PeerReport, import: &Import) {

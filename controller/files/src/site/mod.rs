@@ -36,6 +36,7 @@ use fedgate_federation::key::SigningKeys;
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::Objects;
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use fedgate_process::words;
 use fedgate_trace::Causes;
 use jiff::Timestamp;
 use memory::{EGRESS_ADDRESSES, EGRESS_PORTS, PUBLISHED, Unsaved, load_knowledge};
@@ -201,7 +202,7 @@ impl Site {
     pub(crate) fn reload_identity(&mut self) -> Vec<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         let unreadable = |field: &str, error: anyhow::Error| {
-            let message = format!("{error:#}; {STAYS}");
+            let message = format!("{}; {STAYS}", words::chain(&error));
             Finding::error(FindingReason::Unreadable, cluster.clone(), field, message)
         };
         let Local { cluster: mut new, keys, other_key } =
