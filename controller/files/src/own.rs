@@ -13,11 +13,41 @@ use std::ops::RangeInclusive;
 /// All listeners of the cluster's three processes. Port 0 is left out: the real port is not known
 /// here, and no listener on such a port forwards anything.
 pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
+    let Egress { listen, ports, addresses, .. } = &settings.egress;
+    let mut listeners = fixed_listeners(settings);
+    // Last, because other listeners may lie within the range.
+    listeners.push(range("a port of this cluster's egress (egress.ports)", *listen, ports.clone()));
+    let Gateway { advertise, advertise_to, .. } = &settings.gateway;
+    let advertised = advertise.iter().chain(advertise_to.values().flatten()).filter_map(ip);
+    OwnAddresses {
+        listeners: listeners.into_iter().filter(|listener| listener.ports != (0..=0)).collect(),
+        hosts: machine().chain(advertised).map(|ip| ip.to_canonical()).collect(),
+        networks: addresses.iter().map(AddressRange::network).collect(),
+    }
+}
+
+/// The ports of `egress.ports` that another listener of this cluster needs. An import must not get
+/// one, even while that listener is not up.
+pub(crate) fn reserved_ports(settings: &Settings) -> BTreeSet<u16> {
+    let Egress { listen: egress, ports, .. } = &settings.egress;
+    let meet = |own: &OwnListener| {
+        own.address == *egress || own.address.is_unspecified() || egress.is_unspecified()
+    };
+    fixed_listeners(settings)
+        .into_iter()
+        .filter(meet)
+        .map(|own| *own.ports.start())
+        .filter(|port| ports.contains(port))
+        .collect()
+}
+
+/// The listeners whose port is in the settings.
+fn fixed_listeners(settings: &Settings) -> Vec<OwnListener> {
     // Every field is named, so that a new listener cannot be forgotten.
     let Gateway {
         listen: gateway,
-        advertise,
-        advertise_to,
+        advertise: _,
+        advertise_to: _,
         proxy_protocol: _,
         admin: gateway_admin,
         filter: _,
@@ -28,9 +58,9 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         named_callers: _,
     } = &settings.gateway;
     let Egress {
-        listen: egress,
-        ports,
-        addresses,
+        listen: _,
+        ports: _,
+        addresses: _,
         server_names,
         admin: egress_admin,
         locality: _,
@@ -48,18 +78,11 @@ pub(crate) fn addresses(settings: &Settings) -> OwnAddresses {
         one("the gateway's admin address (gateway.admin)", *gateway_admin),
         one("the egress's admin address (egress.admin)", *egress_admin),
         one("the controller's admin address (admin.listen)", *admin),
-        // Last, because other listeners may lie within the range.
-        range("a port of this cluster's egress (egress.ports)", *egress, ports.clone()),
     ];
     let server_names =
         server_names.map(|address| one("this cluster's egress (egress.serverNames)", address));
-    listeners.splice(0..0, server_names);
-    let advertised = advertise.iter().chain(advertise_to.values().flatten()).filter_map(ip);
-    OwnAddresses {
-        listeners: listeners.into_iter().filter(|listener| listener.ports != (0..=0)).collect(),
-        hosts: machine().chain(advertised).map(|ip| ip.to_canonical()).collect(),
-        networks: addresses.iter().map(AddressRange::network).collect(),
-    }
+    listeners.extend(server_names);
+    listeners
 }
 
 fn one(name: &str, address: SocketAddr) -> OwnListener {
@@ -128,6 +151,18 @@ mod tests {
         }
         assert_eq!(owner(&settings, "127.0.0.1:16000"), None);
         assert_eq!(owner(&settings, "127.0.0.2:15443"), None, "the gateway listens on one address");
+    }
+
+    #[test]
+    fn no_import_gets_the_port_of_another_listener() {
+        let here = settings(
+            "gateway: {listen: '0.0.0.0:15443', advertise: ['192.0.2.1:443'], admin: '127.0.0.1:15500'}\negress: {serverNames: '127.0.0.1:15444'}\n",
+        );
+        assert_eq!(reserved_ports(&here), BTreeSet::from([15_443, 15_444, 15_500]));
+        let elsewhere = settings(
+            "gateway: {listen: '192.0.2.1:15443'}\negress: {serverNames: '127.0.0.2:15444', admin: '127.0.0.1:16000'}\n",
+        );
+        assert_eq!(reserved_ports(&elsewhere), BTreeSet::new());
     }
 
     #[test]

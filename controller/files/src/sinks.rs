@@ -2,6 +2,7 @@
 
 use crate::envoys::Capacity;
 use crate::manifests::Endpoints;
+use crate::own;
 use crate::settings::{IdentityFiles, Settings};
 use anyhow::{Context, Result};
 use fedgate_core::{Hostname, Options, ServiceName, Table, TrustDomain};
@@ -11,7 +12,7 @@ use fedgate_envoy::{
 };
 use fedgate_federation::federate::{Import, Imports, owner};
 use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 
@@ -99,17 +100,25 @@ impl Deployment {
 }
 
 /// Assigns each federated name and each import a local port. Asks the system which ports are free.
+/// Those in `open` are the egress's own until it has read its new listeners, so they count as free.
 pub(crate) fn egress_ports(
     settings: &Settings,
     federation: &Federation,
     reserved: &BTreeMap<ServiceName, u16>,
+    open: &BTreeSet<u16>,
     capacity: &Capacity,
 ) -> Allocation {
-    let is_free = |port| TcpListener::bind((settings.egress.listen, port)).is_ok();
+    let others = own::reserved_ports(settings);
+    let is_free = |port| {
+        let bind = || TcpListener::bind((settings.egress.listen, port));
+        !others.contains(&port) && (open.contains(&port) || bind().is_ok())
+    };
+    let reserved = reserved.iter().filter(|(_, port)| !others.contains(*port));
+    let reserved: &BTreeMap<_, _> = &reserved.map(|(name, port)| (name.clone(), *port)).collect();
     let (imports, range) = (&federation.imports, &settings.egress.ports);
     let mut names =
         allocate_federated(&federation.federated_services, reserved, imports, range, is_free);
-    let taken = names.values().copied().collect();
+    let taken = names.values().chain(&others).copied().collect();
     let previous = reserved.iter().filter(|(name, _)| !names.contains_key(*name));
     let request = PortRequest {
         previous: &previous.map(|(name, port)| (name.clone(), *port)).collect(),

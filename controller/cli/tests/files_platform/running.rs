@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, fedgate, service};
 use crate::mistakes::{PORTS, federated};
 use serde_json::Value;
 use std::fs;
+use std::net::TcpListener;
 
 fn row<'a>(status: &'a Value, list: &str, field: &str, value: &str) -> Option<&'a Value> {
     status[list].as_array()?.iter().find(|row| row[field] == value)
@@ -460,6 +461,30 @@ fn explaining_a_name_that_leads_nowhere_says_why() {
     assert!(error.contains("start it with `fedgate run --dir "), "{error}");
     assert!(error.contains("connection refused"), "{error}");
     assert!(!error.contains("http://") && !error.contains("tcp connect"), "{error}");
+}
+
+/// The egress listens at a port until it has read its new files.
+#[test]
+fn an_import_takes_over_the_port_of_one_that_goes_at_the_same_moment() {
+    let port = *xtask::ports::free_range(1).unwrap().start();
+    let (mut alpha, mut beta) = (Cluster::new("alpha"), Cluster::new("beta"));
+    let settings = alpha.settings();
+    let range = settings.lines().find(|line| line.starts_with("  ports: ")).unwrap();
+    alpha.put("fedgate.yaml", &settings.replace(range, &format!("  ports: {port}-{port}")));
+    alpha.put_peer(&beta);
+    beta.put_peer(&alpha);
+    beta.put_service("web");
+    alpha.start();
+    beta.start();
+    let at = format!("127.0.0.1:{port}");
+    let address = |status: &Value, service: &str| {
+        let import = row(status, "imports", "service", service)?;
+        (import["address"] == at.as_str()).then_some(())
+    };
+    alpha.wait("the import's port", |status| address(status, WEB));
+    let _egress = TcpListener::bind(&at).unwrap();
+    beta.put("manifests/web.yaml", &service("api"));
+    alpha.wait("the same port", |status| address(status, &WEB.replace("web", "api")));
 }
 
 #[test]

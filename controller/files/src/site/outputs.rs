@@ -50,8 +50,15 @@ impl Site {
         capacity: &Capacity,
         findings: &mut Vec<Finding>,
     ) -> BTreeMap<ServiceName, u16> {
-        let allocation =
-            sinks::egress_ports(&self.settings, federation, &self.reserved_ports, capacity);
+        let before = self.in_force.load();
+        let open = before.iter().filter_map(|before| before.egress.as_ref()).flatten();
+        let allocation = sinks::egress_ports(
+            &self.settings,
+            federation,
+            &self.reserved_ports,
+            &open.map(|(_, address)| address.port()).collect(),
+            capacity,
+        );
         let Allocation { mut ports, reserved } = allocation;
         findings.extend(sinks::missing_ports(
             &self.settings,
