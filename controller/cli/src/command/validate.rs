@@ -5,8 +5,10 @@ use crate::terminal::{Style, Terminal};
 use anyhow::Result;
 use clap::Args;
 use fedgate_exchange::exporter::MetadataTls;
-use fedgate_federation::federate::Published;
-use fedgate_federation::{Finding, FindingReason, Inputs, ObjectRef, Severity, federate};
+use fedgate_federation::federate::{FederatedPort, FederatedService, PassedOver, Published};
+use fedgate_federation::{
+    Federation, Finding, FindingReason, Inputs, ObjectRef, Severity, federate,
+};
 use fedgate_files::envoys;
 use fedgate_files::manifests::ManifestSource;
 use fedgate_files::settings::Settings;
@@ -62,7 +64,11 @@ pub(super) fn findings(
         times: settings.times.knowledge,
         now: Timestamp::now(),
     });
+    let unknown = names_with_unknown_members(&federation);
     let mut findings = federation.findings;
+    findings.retain(|finding| {
+        finding.reason != FindingReason::NoMemberReady || !unknown.contains(&finding.object)
+    });
     let is_known = |finding: &Finding| {
         finding.severity == Severity::Error
             && finding.field.as_deref().is_some_and(|field| field.starts_with("metadata.tls"))
@@ -82,6 +88,22 @@ pub(super) fn findings(
         );
     }
     Ok(findings)
+}
+
+/// The names whose members the folder alone does not show: what a peer offers is in its documents,
+/// which are not read here.
+fn names_with_unknown_members(federation: &Federation) -> Vec<ObjectRef> {
+    let is_unknown = |port: &FederatedPort| {
+        let mut members = port.members.iter();
+        let only_all_peers = port.members.is_empty() && !federation.peers.is_empty();
+        only_all_peers
+            || members.any(|member| member.state.reason() == Some(PassedOver::NotFetched))
+    };
+    let services = federation.federated_services.iter();
+    services
+        .filter(|service| service.ports.iter().any(is_unknown))
+        .map(FederatedService::object)
+        .collect()
 }
 
 /// The word of a severity, and how it looks.

@@ -1,6 +1,7 @@
 //! The command line without a running controller: its output and exit status.
 
 use crate::cluster::{Cluster, fedgate};
+use crate::mistakes::{self, PORTS};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
@@ -50,6 +51,40 @@ fn validate_accepts_a_good_folder() {
     cluster.put_peer(&Cluster::new("beta"));
     insta::assert_snapshot!(shown(&validate(&cluster, &[]), &cluster));
     assert!(!cluster.path("state").exists(), "looking leaves nothing behind");
+}
+
+/// What a peer offers is in its documents, not in the folder.
+#[test]
+fn validate_accepts_names_that_only_peers_serve() {
+    let cluster = Cluster::new("alpha");
+    cluster.put_peer(&Cluster::new("beta"));
+    for (name, members) in [("named", "{peers: [beta]}"), ("all", "{allPeers: {}}")] {
+        let text = mistakes::federated(&format!("{{ports: {PORTS}, members: [{members}]}}"));
+        cluster.put(&format!("manifests/{name}.yaml"), &text.replace("NAME", name));
+    }
+    let output = validate(&cluster, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output, &cluster));
+    let text = mistakes::federated(&format!("{{ports: {PORTS}, members: [{{local: {{}}}}]}}"));
+    cluster.put("manifests/none.yaml", &text.replace("NAME", "none"));
+    let output = shown(&validate(&cluster, &[]), &cluster);
+    assert!(output.contains("FederatedService shop/none"), "{output}");
+    assert!(output.contains("no_member_ready") && output.contains("1 error"), "{output}");
+}
+
+#[test]
+fn an_endpoint_with_an_empty_hostname_is_no_pod() {
+    let cluster = Cluster::new("alpha");
+    let service = mistakes::service(PORTS, "  annotations: {fedgate.dev/pods: 'true'}\n")
+        .replace("  ports:", "  clusterIP: None\n  ports:");
+    cluster.put("manifests/db.yaml", &service.replace("NAME", "db"));
+    cluster.put(
+        "manifests/slice.yaml",
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: db-1\n  namespace: shop\n  \
+         labels: {kubernetes.io/service-name: db}\naddressType: IPv4\nports: [{name: http, port: 80}]\n\
+         endpoints: [{addresses: [192.0.2.1], hostname: ''}, {addresses: [192.0.2.2], hostname: db-0}]\n",
+    );
+    let output = shown(&validate(&cluster, &[]), &cluster);
+    assert!(output.contains("0 errors, 0 warnings"), "{output}");
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn add(
         );
     }
     let workloads = by_service.entry((found.id.namespace.clone(), service.clone())).or_default();
-    let named = slice.endpoints.iter().filter_map(|endpoint| endpoint.hostname.as_ref());
+    let named = slice.endpoints.iter().filter_map(hostname);
     workloads.pods.extend(named.map(|name| (name.clone(), ByPortName::new())));
     for (index, endpoint) in
         slice.endpoints.iter().enumerate().filter(|(_, endpoint)| is_ready(endpoint))
@@ -157,8 +157,9 @@ fn add(
                 Ok(address) => {
                     let ports = slice.ports.as_deref().unwrap_or_default();
                     add_address(&mut workloads.all, address, ports);
-                    let name = endpoint.hostname.as_ref();
-                    if let Some(pod) = name.and_then(|name| workloads.pods.get_mut(name)) {
+                    if let Some(pod) =
+                        hostname(endpoint).and_then(|name| workloads.pods.get_mut(name))
+                    {
                         add_address(pod, address, ports);
                     }
                 }
@@ -190,6 +191,11 @@ fn add_address(ports: &mut ByPortName, address: IpAddr, slice_ports: &[EndpointP
 
 fn number(port: &EndpointPort) -> Option<u16> {
     port.port.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0)
+}
+
+/// An empty hostname is the same as none, as in Kubernetes.
+fn hostname(endpoint: &Endpoint) -> Option<&String> {
+    endpoint.hostname.as_ref().filter(|name| !name.is_empty())
 }
 
 /// Kubernetes says to treat unknown readiness as ready.
