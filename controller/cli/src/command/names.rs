@@ -50,6 +50,10 @@ impl NamesCommand {
             Format::Yaml => Output::Yaml.of(&view)?.unwrap_or_default(),
         };
         print!("{text}");
+        // Those formats leave out a name without an address.
+        if let (Format::Hosts | Format::Corefile, Some(problem)) = (self.output, view.unnamed()) {
+            eprintln!("warning: {problem}");
+        }
         Ok(if view.is_well() { ExitStatus::Success } else { ExitStatus::Finding })
     }
 

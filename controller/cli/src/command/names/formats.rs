@@ -109,6 +109,8 @@ mod tests {
         ]);
         assert_eq!(hosts(&view), "240.96.0.1 web.shop.svc.beta.example\n");
         assert!(!view.is_well());
+        let expected = "1 name without an address: set imports.addresses";
+        assert_eq!(view.unnamed().as_deref(), Some(expected));
         let shown = text(&view, Terminal::PIPE);
         assert!(shown.contains("no address: set imports.addresses"), "{shown}");
     }

@@ -5,6 +5,7 @@ use fedgate_engine::status::Status;
 use fedgate_federation::federate::ConditionStatus;
 use fedgate_kubernetes::inspect::names::{NameService, Server};
 use fedgate_process::listen::is_privileged;
+use fedgate_process::words::counted;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -74,6 +75,13 @@ impl View {
             folder: None,
             setting: "the chart's imports.addresses (--import-addresses)",
         }
+    }
+
+    /// Says how many names have no address, and what to do.
+    pub(super) fn unnamed(&self) -> Option<String> {
+        let count = self.names.iter().filter(|name| name.addresses.is_empty()).count();
+        let names = counted(count, "name");
+        (count > 0).then(|| format!("{names} without an address: set {}", self.setting))
     }
 
     /// Returns true if each name has an address, and something listens there.
