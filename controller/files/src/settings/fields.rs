@@ -18,7 +18,7 @@ use fedgate_federation::knowledge::Times as KnowledgeTimes;
 use fedgate_federation::object::FederatedSuffix;
 use fedgate_process::filter_module;
 use fedgate_trace::Endpoint;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
     let cluster_uuid = root.optional("clusterUUID", explained(ClusterUuid::parse, "a UUID"));
     let network = network(root.section("network"));
     let gateway = gateway(dir, root.section("gateway"));
-    let egress = egress(root.section("egress"));
+    let egress = egress(root.section("egress"), gateway.listen);
     let connections = connections(root.section("connections"));
     let federated = root.section("federatedServices");
     let federated_suffix = federated.or(
@@ -40,7 +40,7 @@ pub(super) fn read(dir: &Path, root: Section<'_>) -> Option<Settings> {
         explained(FederatedSuffix::parse, "a host name such as global"),
     );
     federated.finish();
-    let metadata = metadata(dir, root.section("metadata"));
+    let metadata = metadata(dir, root.section("metadata"), (&gateway, &egress));
     let identity = identity(dir, root.section("identity"));
     let key_file = root.or("keyFile", dir.join("state/authn.key"), path(dir));
     let other_key_file = root.optional("otherKeyFile", path(dir));
@@ -124,22 +124,34 @@ fn gateway(dir: &Path, section: Section<'_>) -> Gateway {
     gateway
 }
 
-fn egress(section: Section<'_>) -> Egress {
+fn egress(section: Section<'_>, gateway: SocketAddr) -> Egress {
     let egress = Egress {
         listen: section.or("listen", Ipv4Addr::LOCALHOST.into(), parsed("an IP address")),
         ports: section.or("ports", 15_100..=15_999, ports),
         addresses: section.optional("addresses", addresses),
         server_names: section.optional("serverNames", address),
         admin: section.or("admin", loopback(0), loopback_address),
-        locality: section.optional("locality", explained(Locality::parse, "a locality")),
+        locality: section.optional(
+            "locality",
+            explained(Locality::parse, "a locality such as eu-west/eu-west-1a"),
+        ),
         open_files: section.optional("openFiles", open_files),
     };
     // Envoy does not tell here which port the system has picked.
     if egress.server_names.is_some_and(|address| address.port() == 0) {
         section.refuse("serverNames", "expected a port from 1 to 65535, found 0");
     }
+    if egress.server_names.is_some_and(|address| meet(address, gateway)) {
+        section.refuse("serverNames", format!("expected an address that nothing else uses, found that of gateway.listen ({gateway}); choose another port"));
+    }
     section.finish();
     egress
+}
+
+/// Returns true if two listeners cannot exist side by side.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip(), other.ip());
+    one.port() == other.port() && (a == b || a.is_unspecified() || b.is_unspecified())
 }
 
 fn connections(section: Section<'_>) -> Quiet {
@@ -153,8 +165,19 @@ fn connections(section: Section<'_>) -> Quiet {
     quiet
 }
 
-fn metadata(dir: &Path, section: Section<'_>) -> Option<MetadataEndpoint> {
+fn metadata(
+    dir: &Path,
+    section: Section<'_>,
+    (gateway, egress): (&Gateway, &Egress),
+) -> Option<MetadataEndpoint> {
     let listen = section.or("listen", any(15_080), address);
+    let others =
+        [("gateway.listen", Some(gateway.listen)), ("egress.serverNames", egress.server_names)];
+    for (name, other) in others {
+        if let Some(other) = other.filter(|other| other.port() != 0 && meet(listen, *other)) {
+            section.refuse("listen", format!("expected an address that nothing else uses, found that of {name} ({other}); choose another port"));
+        }
+    }
     let metadata_path =
         section.or("path", MetadataPath::default(), explained(MetadataPath::parse, "a path"));
     let plain = section.or("plain", false, yaml::boolean);

@@ -1,6 +1,6 @@
 //! Reads single values of `fedgate.yaml`.
 
-use crate::yaml::{self, Node, parsed};
+use crate::yaml::{self, Node, explained, parsed};
 use fedgate_core::{Options, PeerName, ServicePort};
 use fedgate_envoy::AddressRange;
 use fedgate_federation::document::Advertised;
@@ -37,11 +37,7 @@ pub(super) fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
 }
 
 pub(super) fn advertised(node: &Node) -> Result<Advertised, String> {
-    let read = |text: String| Advertised::parse(&text).ok();
-    yaml::text(node).ok().and_then(read).ok_or_else(|| {
-        "a host and port such as gw.example:15443, 192.0.2.1:15443 or [2001:db8::1]:15443, or with a locality 192.0.2.1:15443@eu-west/a"
-            .to_owned()
-    })
+    explained(Advertised::parse, "a host and port such as gw.example:15443")(node)
 }
 
 pub(super) fn peer(name: &str) -> Result<PeerName, String> {
@@ -76,7 +72,7 @@ fn whole_number(node: &Node) -> Option<u64> {
 /// Loopback addresses are local to every Linux machine, except that 127.0.0.0/16 has those that
 /// programs use.
 pub(super) fn addresses(node: &Node) -> Result<AddressRange, String> {
-    let expected = "a range of loopback addresses outside of 127.0.0.0/16, such as 127.96.0.0/16";
+    let expected = "a range of at least 254 loopback addresses (/24 or shorter) outside of 127.0.0.0/16, such as 127.96.0.0/16";
     let range: AddressRange = parsed(expected)(node)?;
     let usual: IpNet = "127.0.0.0/16".parse().map_err(|_| expected)?;
     match range.is_loopback() && !range.overlaps(&usual) {

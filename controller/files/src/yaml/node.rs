@@ -95,6 +95,7 @@ impl Value {
             Self::Bool(value) => value.to_string(),
             Self::Number(value) => value.to_string(),
             Self::String(text) => format!("{:?}", fedgate_federation::shown(text)),
+            Self::Sequence(rows) if rows.is_empty() => "an empty list".to_owned(),
             other => other.kind().to_owned(),
         }
     }

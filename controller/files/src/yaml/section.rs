@@ -191,7 +191,12 @@ impl<'a> Section<'a> {
                 Value::Sequence(rows) if !rows.is_empty() => rows.as_slice(),
                 other => {
                     let found = other.found();
-                    refuse(entry.line, path.clone(), "a list with a row at least".into(), found);
+                    refuse(
+                        entry.line,
+                        path.clone(),
+                        "a list with at least one value".into(),
+                        found,
+                    );
                     &[]
                 }
             };
