@@ -102,8 +102,10 @@ fn is_canonical_host(ip: IpAddr) -> bool {
             !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local())
         }
         IpAddr::V6(ip) => {
-            !(ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local())
-                && !CLOUD_METADATA.contains(&ip)
+            !(ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unicast_link_local()
+                || CLOUD_METADATA.contains(&ip))
                 && embedded(ip).is_none_or(|ip| is_canonical_host(ip.into()))
         }
     }
