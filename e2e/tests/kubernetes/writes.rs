@@ -18,10 +18,15 @@ const BETA: Key<'_> = Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederat
 const TABLE: Key<'_> =
     Key::namespaced("networking.istio.io/v1alpha3", "EnvoyFilter", NAMESPACE, "fedgate-table");
 
-/// What the controller tried to write, without the Lease, which it must renew.
+/// The history of changes. A new leader notes in it that it leads.
+const HISTORY: &str = "fedgate-changes";
+
+/// What the controller tried to write, without the Lease, which it must renew, and the history.
 fn writes(audit: &AuditLog) -> Vec<String> {
-    let writes =
-        audit.writes_by(CONTROLLER).into_iter().filter(|request| request.resource != "leases");
+    let writes = audit
+        .writes_by(CONTROLLER)
+        .into_iter()
+        .filter(|request| request.resource != "leases" && request.name != HISTORY);
     writes
         .map(|request| {
             format!(
@@ -35,7 +40,12 @@ fn writes(audit: &AuditLog) -> Vec<String> {
 async fn nothing_is_written(audit: &AuditLog) -> Result<()> {
     let quiet =
         wait::stays("nothing is written", STEADY, async || Ok(writes(audit).is_empty())).await;
-    quiet.with_context(|| format!("written: {:?}", writes(audit)))
+    quiet.with_context(|| format!("written: {:?}", writes(audit)))?;
+    // It is written at most every ten seconds.
+    let of_history =
+        audit.writes_by(CONTROLLER).iter().filter(|request| request.name == HISTORY).count();
+    ensure!(of_history <= 1, "the history was written {of_history} times");
+    Ok(())
 }
 
 #[test]
