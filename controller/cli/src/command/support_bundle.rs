@@ -31,6 +31,7 @@ use crate::terminal::progress::Progress;
 use anyhow::Result;
 use archive::Bundle;
 use clap::Args;
+use fedgate_files::settings::{FILE, Settings};
 use fedgate_process::words::counted;
 use jiff::Timestamp;
 use std::path::PathBuf;
@@ -60,6 +61,12 @@ enum Removal {
 
 impl SupportBundle {
     pub(super) fn run(self) -> Result<ExitStatus> {
+        if let Platform::Files(folder) = self.target.platform() {
+            // A broken file goes into the bundle as its errors; a folder without one is a mistake.
+            if !folder.dir.join(FILE).exists() {
+                Settings::read(&folder.dir)?;
+            }
+        }
         let now = Timestamp::now();
         let name =
             || PathBuf::from(format!("fedgate-support-{}.tar.gz", now.strftime("%Y%m%dT%H%M%SZ")));

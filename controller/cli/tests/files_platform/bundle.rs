@@ -1,7 +1,7 @@
 //! `fedgate support-bundle` of a running controller. That no secret is in a bundle, wherever one is
 //! planted, is shown beside the code.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, fedgate};
 use crate::running::pair;
 use flate2::read::GzDecoder;
 use std::collections::BTreeMap;
@@ -99,4 +99,14 @@ fn a_bundle_of_a_stopped_controller_says_what_is_missing() {
     assert!(texts["settings.json"].contains("alpha.example"));
     let elsewhere = alpha.run(&["support-bundle", "--out", "/does/not/exist/x.tar.gz"]);
     assert_eq!(elsewhere.status.code(), Some(1));
+    let nobody = alpha.path("nobody.tar.gz");
+    let mut command = fedgate();
+    command.args(["support-bundle", "--dir", "nosuch", "--out"]).arg(&nobody);
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(1) && error.contains("cannot read nosuch/fedgate.yaml"),
+        "{error}"
+    );
+    assert!(!nobody.exists());
 }
