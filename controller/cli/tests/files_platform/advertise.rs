@@ -69,10 +69,13 @@ fn wrong_addresses_for_a_peer_are_reported_with_their_lines() {
     let with = |more: &str| settings.replace("  filterModule", &format!("{more}  filterModule"));
     for (line, expected) in [
         ("  advertiseTo: 7\n", "gateway.advertiseTo: expected names, each with a list"),
-        ("  advertiseTo: {beta: []}\n", "gateway.advertiseTo.beta: expected a list with a row"),
+        (
+            "  advertiseTo: {beta: []}\n",
+            "gateway.advertiseTo.beta: expected a list with at least one value",
+        ),
         ("  advertiseTo: {Be/ta: [a:1]}\n", "gateway.advertiseTo.Be/ta: expected the name of an"),
         ("  advertiseTo: {beta: [x]}\n", "gateway.advertiseTo.beta[0]: expected a host and port"),
-        ("  advertise: ['192.0.2.1:1@/']\n", "gateway.advertise[0]: expected a host and port"),
+        ("  advertise: ['192.0.2.1:1@/']\n", "gateway.advertise[0]: expected HOST:PORT@LOCALITY"),
     ] {
         alpha.put("fedgate.yaml", &with(line));
         let refused = fedgate().arg("validate").arg(alpha.folder()).output().unwrap();

@@ -1,12 +1,27 @@
-//! The settings about how peers reach this cluster.
+//! The settings of this cluster's network, and of how peers reach it.
 
 use super::GatewaySettings;
 use clap::Args;
 use fedgate_core::PeerName;
 use fedgate_envoy::Quiet;
 use fedgate_federation::document::Advertised;
+use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// The settings of the network.
+#[derive(Debug, Clone, Args)]
+pub struct NetworkSettings {
+    /// The network's name: clusters with the same name reach each other's Pods directly
+    #[arg(long = "network", env = "FEDGATE_NETWORK", value_name = "NAME")]
+    pub name: Option<String>,
+    /// The address ranges of Pods [default: those of the Nodes]
+    #[arg(long, env = "FEDGATE_POD_CIDRS", value_name = "CIDR", value_delimiter = ',')]
+    pub pod_cidrs: Vec<IpNet>,
+    /// The address ranges of Services [default: those of the ServiceCIDRs]
+    #[arg(long, env = "FEDGATE_SERVICE_CIDRS", value_name = "CIDR", value_delimiter = ',')]
+    pub service_cidrs: Vec<IpNet>,
+}
 
 /// An address for one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +49,7 @@ impl AdvertisedTo {
 #[derive(Debug, Clone, Args)]
 pub struct ConnectionSettings {
     /// How long a connection is silent before TCP asks whether the other side is still there
-    #[arg(long, env = "FEDGATE_KEEPALIVE", value_name = "TIME", default_value = "30s", value_parser = super::seconds)]
+    #[arg(long, env = "FEDGATE_KEEPALIVE", value_name = "TIME", default_value = "30s", value_parser = super::values::seconds)]
     pub keepalive: Duration,
     /// How long a connection may be silent before it is ended; never: for ever
     #[arg(long, env = "FEDGATE_IDLE_TIMEOUT", value_name = "TIME", default_value = "1h", value_parser = idle_timeout)]
@@ -51,7 +66,7 @@ impl ConnectionSettings {
 fn idle_timeout(text: &str) -> Result<Duration, String> {
     match text {
         "never" => Ok(Duration::ZERO),
-        _ => super::seconds(text).map_err(|error| format!("{error}, or never")),
+        _ => super::values::seconds(text).map_err(|error| format!("{error}, or never")),
     }
 }
 
