@@ -45,11 +45,14 @@ async fn start(run: &RunFolder) -> Result<Pair> {
     Ok(pair)
 }
 
-/// A name that leads to beta's `web`.
+/// A name that leads to beta's `web`. Its port differs from that of `web`: here a sidecar listens at
+/// addresses instead of catching packets, and for these it has only one set of routes for each port.
 const GLOBAL: &str = "web.shop.global";
+const GLOBAL_PORT: u16 = 8080;
 
 async fn put_name(pair: &Pair) -> Result<()> {
-    let name = federated_service("web", ("http", 80), "[{peers: [beta]}]");
+    let members = "[{peers: [beta], ports: {http: 80}}]";
+    let name = federated_service("web", ("http", GLOBAL_PORT), members);
     pair.alpha.cluster.objects().apply(&name).await
 }
 
@@ -88,15 +91,17 @@ async fn without_dns_capture_an_import_is_called_by_the_name_that_coredns_resolv
     };
     let in_range = matches!(address.octets(), [240, 240, 96..=111, _]);
     ensure!(in_range, "{address} is not in {RANGE}");
-    let global = Import { host: GLOBAL.into(), port: 80, protocol: "HTTP" };
+    let global = Import { host: GLOBAL.into(), port: GLOBAL_PORT, protocol: "HTTP" };
     let imports = [pair.import(), global];
     let client =
         Client::start_resolving_at(&pair.alpha, "client", &imports, coredns.address()).await?;
     pair.wait_answers(&client).await?;
     // So is the name of a FederatedService, and no other name in that zone exists.
     wait::until_true("an answer by the federated name", SOON, async || {
-        let answer = client.call(GLOBAL, 80, async |address| plain_get(address, GLOBAL).await);
-        Ok(answer.await?.status == 200)
+        let get = async |address| plain_get(address, GLOBAL).await;
+        let answer = client.call(GLOBAL, GLOBAL_PORT, get).await?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(true)
     })
     .await?;
     let shown = ask(GLOBAL).await?.address.context("no address")?;
