@@ -4,6 +4,7 @@
 use crate::fixture::Gateway;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::client::Client;
+use fedgate_e2e::envoy::access_log::Entry;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 
@@ -68,9 +69,9 @@ fn audit_mode_lets_calls_pass_and_logs_them() {
 
         let log = beta.access_log()?;
         gateway.web.call(&gateway.alpha_client, beta).await?;
-        let entry = log.wait_for("an audited connection", |entry| entry.reason.is_some()).await?;
+        let is_audited = |entry: &Entry| entry.outcome.as_deref() == Some("audited");
+        let entry = log.wait_for("an audited connection", is_audited).await?;
         ensure!(entry.reason.as_deref() == Some("not_granted"), "{entry:?}");
-        ensure!(entry.outcome.as_deref() == Some("audited"), "{entry:?}");
 
         let impostor = gateway.gamma().authority().workload(&gateway.alpha().spiffe_id("cart"))?;
         gateway.web.refuses(&Client::new(Some(&impostor))?, beta).await.map(drop)
