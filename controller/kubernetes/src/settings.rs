@@ -82,8 +82,8 @@ pub struct ControllerSettings {
     /// Where probes and metrics are
     #[command(flatten)]
     pub probes: ProbesListen,
-    /// Where to send traces of changes: the base URL of an OTLP/HTTP endpoint, such as
-    /// http://collector.observability:4318 [default: changes are not traced]
+    /// Where to send traces of changes: the base URL of an OTLP/HTTP endpoint [default: changes are
+    /// not traced]
     #[arg(long, env = "FEDGATE_TRACING_OTLP_ENDPOINT", value_name = "URL")]
     pub tracing_otlp_endpoint: Option<EndpointText>,
     /// The name of this Pod, which identifies the replica and is the source of its Events
