@@ -85,8 +85,9 @@ pub(super) struct Federated<'a> {
 }
 
 /// How many attempts to connect a connection makes at least and at most. The workers learn a moment
-/// after a failed attempt that an address is out of rotation, so each address gets two.
-const ATTEMPTS: (usize, usize) = (8, 24);
+/// after a failed attempt that an address is out of rotation, so each address gets two. That moment
+/// is long on a busy machine: twelve attempts take about two seconds.
+const ATTEMPTS: (usize, usize) = (12, 24);
 
 pub(super) fn federated<'a>(inputs: &EgressInputs<'a>) -> Federated<'a> {
     let mut federated = Federated::default();

@@ -19,6 +19,8 @@ struct Silent {
     alpha: Connection,
     gamma: Connection,
     proxies: [MetadataProxy; 2],
+    /// The server of the open connections.
+    _mail: Deployed,
 }
 
 impl Silent {
@@ -50,7 +52,7 @@ impl Silent {
             proxy.alter(|_, _| Reply { status: 503, ..Reply::ok("") });
         }
         let gateway = Gateway { federation, web, alpha_client, gamma_client };
-        Ok(Self { gateway, alpha, gamma, proxies })
+        Ok(Self { gateway, alpha, gamma, proxies, _mail: mail })
     }
 
     /// Waits until gamma cannot connect any more, which shows that its roots are gone.

@@ -51,6 +51,7 @@ fn a_bundle_has_what_a_report_needs() {
     let texts = unpacked(&file);
     let names: Vec<_> = texts.keys().map(String::as_str).collect();
     let expected = [
+        "changes.json",
         "environment.json",
         "index.json",
         "logs/0-log",

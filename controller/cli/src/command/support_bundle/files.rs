@@ -14,7 +14,7 @@ use fedgate_engine::history::History;
 use fedgate_files::settings::{FILE, Settings};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// How many manifests are read, and how much of each.
@@ -81,7 +81,11 @@ async fn in_force(folder: &Folder) -> Result<Value> {
 
 /// What happened, as the controller keeps it. It is read without the controller, which may be down.
 fn kept_changes(dir: &Path) -> Result<Value> {
-    let read = std::fs::read(dir.join("state/changes.json")).context("it cannot be read")?;
+    let read = match std::fs::read(dir.join("state/changes.json")) {
+        // Nothing has changed yet.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(json!([])),
+        read => read.context("it cannot be read")?,
+    };
     let history: History = serde_json::from_slice(&read).ok().context("it is not a history")?;
     Ok(json!(history.bounded().changes()))
 }
