@@ -148,8 +148,9 @@ fn hostile_clients_are_shown_as_text() {
         ensure!(browser.evaluate(stays).await? == true, "the focus is on another row");
         is_harmless(&mut browser).await?;
 
-        // Long lines, lines that are no text or cut, and a log that is emptied or taken away.
-        let long = "x<b>".repeat(16 << 10);
+        // Long lines of which the page reads the last few, lines that are no text or cut, and a log that
+        // is emptied or taken away.
+        let long = "x<b>".repeat(2 << 10);
         for _ in 0..8 {
             append(&log, &line("unknown_peer", &long))?;
         }
