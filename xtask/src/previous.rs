@@ -1,7 +1,7 @@
 //! An earlier build of this project, made from its history, for tests of an upgrade and of a
 //! rollback: controller and filter of different builds must work together.
 
-use crate::wasm::{TARGET, install_target};
+use crate::wasm::{TARGET, build_command_of, install_target};
 use crate::{root, run, target};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -53,14 +53,7 @@ pub fn native_filter() -> Result<PathBuf> {
 
 /// The command that builds a commit's filter module into a target folder of its own.
 fn build_there(commit: &str, package: &str, profile: &str, folder: &Path) -> Result<Command> {
-    let mut command = cargo_there(commit)?;
-    command
-        .args(["build", "--quiet", "--lib", "--package", package, "--profile", profile])
-        .arg("--target-dir")
-        .arg(folder)
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    Ok(command)
+    Ok(build_command_of(cargo_there(commit)?, package, profile, folder))
 }
 
 /// Builds the commit's `fedgate` if it is out of date, and returns its path.

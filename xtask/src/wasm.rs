@@ -29,14 +29,23 @@ pub fn build() -> Result<PathBuf> {
 /// The command that builds a filter module into a target folder of its own. Flags for the tests
 /// (sanitizers, coverage) must not affect the module.
 pub(crate) fn build_command(package: &str, profile: &str, folder: &Path) -> Command {
-    let mut command = cargo();
-    command
+    build_command_of(cargo(), package, profile, folder)
+}
+
+/// The same with a `cargo` of another checkout.
+pub(crate) fn build_command_of(
+    mut cargo: Command,
+    package: &str,
+    profile: &str,
+    folder: &Path,
+) -> Command {
+    cargo
         .args(["build", "--quiet", "--lib", "--package", package, "--profile", profile])
         .arg("--target-dir")
         .arg(folder)
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    command
+    cargo
 }
 
 /// Installs a Rust target if it is missing; `who` needs it. `rust-toolchain.toml` lists the

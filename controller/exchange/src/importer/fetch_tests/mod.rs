@@ -56,19 +56,19 @@ async fn fetched_with(
     clock: &TestClock,
 ) -> Fetched {
     let client = client(tls, roots);
-    get(
-        &client,
-        Get {
-            url: server.url("/x"),
-            bearer: None,
-            known: None,
-            limit: LIMIT,
-            wait: None,
-            traced: false,
-        },
-        clock,
-    )
-    .await
+    get(&client, get_x(server), clock).await
+}
+
+/// A request without anything special.
+fn get_x(server: &Server) -> Get<'_> {
+    Get {
+        url: server.url("/x"),
+        bearer: None,
+        known: None,
+        limit: LIMIT,
+        wait: None,
+        traced: false,
+    }
 }
 
 async fn fetch(server: &Server, ca: &TestCa) -> Result<Answer, FetchFailure> {

@@ -20,15 +20,7 @@ async fn counting(leaf: &Leaf) -> (Server, Arc<Mutex<Vec<HandshakeKind>>>) {
 /// A round with one fetch.
 async fn round(connector: &Connector, server: &Server) -> Result<Answer, FetchFailure> {
     let client = connector.client(&limits()).unwrap();
-    let get_x = Get {
-        url: server.url("/x"),
-        bearer: None,
-        known: None,
-        limit: LIMIT,
-        wait: None,
-        traced: false,
-    };
-    get(&client, get_x, &TestClock::new()).await.answer
+    get(&client, get_x(server), &TestClock::new()).await.answer
 }
 
 fn connector(ca: &TestCa) -> Connector {
