@@ -68,6 +68,17 @@ async fn front(cluster: &mut Cluster) -> Result<GatewayFront> {
     Ok(front)
 }
 
+/// `mail` in these clusters, exported. Its servers speak first.
+pub(crate) async fn mails<const N: usize>(clusters: [&Cluster; N]) -> Result<Vec<Deployed>> {
+    let mut mails = Vec::new();
+    for cluster in clusters {
+        let mut mail = Deployed::greeting(cluster, "mail").await?;
+        mail.apply(cluster, Service::exported)?;
+        mails.push(mail);
+    }
+    Ok(mails)
+}
+
 /// Waits until the egress's health checks find the gateways of this member alive.
 pub(crate) async fn wait_healthy(alpha: &Cluster, web: &Deployed) -> Result<()> {
     let cluster = format!("member|{}::", web.name());

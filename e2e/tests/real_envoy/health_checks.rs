@@ -1,12 +1,12 @@
 //! Health checks of members: they find dead workloads behind a gateway that works.
 
-use crate::failover::{FAILOVER, Names, WEB, call, wait_answered_by};
+use crate::failover::{FAILOVER, Names, WEB, call, mails, wait_answered_by};
 use anyhow::ensure;
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::client::plain_greeting;
 use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::deployed::Deployed;
-use fedgate_e2e::manifest::{Service, federated_service};
+use fedgate_e2e::manifest::federated_service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
@@ -71,12 +71,7 @@ fn a_check_over_tcp_expects_what_the_server_says() {
     scenario("health-check-tcp", async |run: &RunFolder| {
         let names = Names::start(run, MEMBERS, async |_| Ok(())).await?;
         let [alpha, beta, gamma] = &names.federation.clusters;
-        let mut mails = Vec::new();
-        for cluster in [beta, gamma] {
-            let mut mail = Deployed::greeting(cluster, "mail").await?;
-            mail.apply(cluster, Service::exported)?;
-            mails.push(mail);
-        }
+        let mut mails = mails([beta, gamma]).await?;
         let put = |check: &str| {
             alpha.put_manifest("mail.yaml", &checked("mail", ("tcp-smtp", 25), check))
         };

@@ -1,6 +1,6 @@
 //! Who may be behind a name that several clusters serve, and what happens when none is left.
 
-use crate::failover::{FAILOVER, Names, WEB, call, wait_answered_by};
+use crate::failover::{FAILOVER, Names, WEB, call, mails, wait_answered_by};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::client::{plain_get, plain_greeting, send_line};
@@ -101,12 +101,7 @@ fn a_servers_first_words_arrive_and_an_open_connection_stays() {
     scenario("failover-greeting", async |run: &RunFolder| {
         let mut names = Names::start(run, "[{peers: [beta]}]", async |_| Ok(())).await?;
         let [alpha, beta, gamma] = &names.federation.clusters;
-        let mut mails = Vec::new();
-        for cluster in [beta, gamma] {
-            let mut mail = Deployed::greeting(cluster, "mail").await?;
-            mail.apply(cluster, Service::exported)?;
-            mails.push(mail);
-        }
+        let mut mails = mails([beta, gamma]).await?;
         let members = "[{peers: [beta]}, {allPeers: {}}]";
         alpha.put_manifest("mail.yaml", &federated_service("mail", ("tcp-smtp", 25), members))?;
         let egress = alpha.wait_name("mail.shop.global:25").await?;
