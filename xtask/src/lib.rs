@@ -34,6 +34,8 @@ pub mod pty;
 pub mod recipes;
 pub mod releases;
 mod results;
+#[cfg(unix)]
+pub mod shells;
 pub mod site;
 pub mod spiffe;
 pub mod tests;

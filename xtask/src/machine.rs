@@ -51,6 +51,8 @@ pub fn check() -> Result<()> {
         "a full run of the checks needs programs that this machine lacks; install:{}",
         missing.concat()
     );
+    #[cfg(unix)]
+    crate::shells::check()?;
     crate::network::unshare()?;
     #[cfg(target_os = "linux")]
     ensure!(
