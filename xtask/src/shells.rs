@@ -110,7 +110,9 @@ fn fetch(root: &Path) -> Result<()> {
             apt.arg("-o").arg(format!("{option}={}", root.join(value).display()));
         }
         // Otherwise a run as root downloads as a user who cannot write here.
-        apt.args(["-qq", "-o", "APT::Sandbox::User=root"]).args(words).current_dir(&packages);
+        apt.args(["-qq", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3"])
+            .args(words)
+            .current_dir(&packages);
         run(apt.stdout(Stdio::null()))
     };
     apt(&["update"])?;

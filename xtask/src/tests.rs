@@ -85,10 +85,9 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
     previous::filter()?;
     previous::fedgate()?;
     step("running the end-to-end tests on Envoy");
-    // Neither a DKP peer nor the operators' page sees which filter a gateway has, so these tests run
-    // once.
+    // A DKP peer, the operators' page and the shells see nothing of the filter, so these run once.
     let mut command = envoy_tests();
-    command.args(["--test", "dkp", "--test", "page"]).args(more);
+    command.args(["--test", "dkp", "--test", "page", "--test", "shells"]).args(more);
     run_tests("envoy", &mut command, more.is_empty())
 }
 

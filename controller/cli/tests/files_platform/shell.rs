@@ -4,9 +4,7 @@
 
 use crate::cluster::fedgate;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
-use xtask::pty::Pty;
 
 /// What `fedgate completions SHELL` prints.
 fn script(shell: &str) -> String {
@@ -17,8 +15,9 @@ fn script(shell: &str) -> String {
 
 /// What bash offers after these words, of which the last one is being typed.
 fn offered(words: &[&str]) -> BTreeSet<String> {
-    let folder = installed("bash", "completions");
+    let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("completions");
+    std::fs::write(&file, script("bash")).unwrap();
     let (typed, before) = words.split_last().unwrap();
     let ask = format!(
         "source '{}' && COMP_WORDS=(fedgate {words}) && COMP_CWORD={} && _fedgate fedgate '{typed}' '{}' && printf '%s\\n' \"${{COMPREPLY[@]}}\"",
@@ -44,87 +43,6 @@ fn bash_completes_commands_flags_and_values() {
     assert!(offered(&["validate", "--wa"]).is_empty(), "another command has other flags");
     assert_eq!(offered(&["status", "--output", ""]), set(&["json", "text", "wide", "yaml"]));
     assert!(!offered(&[""]).contains("crd"), "a hidden command is not offered");
-}
-
-/// A folder in which a shell finds the completions as it finds those of a package.
-fn installed(shell: &str, path: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(path);
-    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-    std::fs::write(file, script(shell)).unwrap();
-    folder
-}
-
-/// What fish offers for this line.
-fn offered_by_fish(line: &str) -> BTreeSet<String> {
-    let folder = installed("fish", "fish/vendor_completions.d/fedgate.fish");
-    let mut fish = xtask::shells::fish().unwrap().command();
-    fish.env("HOME", folder.path()).env("XDG_DATA_DIRS", folder.path());
-    fish.env_remove("XDG_CONFIG_HOME").env_remove("XDG_DATA_HOME");
-    // fish looks for the completions of commands that exist.
-    let programs = Path::new(env!("CARGO_BIN_EXE_fedgate")).parent().unwrap();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::iter::once(programs.into()).chain(std::env::split_paths(&path));
-    fish.env("PATH", std::env::join_paths(path).unwrap());
-    let output =
-        fish.args(["--command", "complete --do-complete $argv[1]", line]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // Each line has the word and, after a tab, what it means.
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().filter_map(|line| line.split('\t').next()).map(str::to_owned).collect()
-}
-
-#[test]
-fn fish_completes_commands_flags_and_values() {
-    assert_eq!(offered_by_fish("fedgate stat"), set(&["status"]));
-    assert_eq!(offered_by_fish("fedgate frob"), set(&[]), "nothing that does not exist");
-    assert_eq!(offered_by_fish("fedgate status --wa"), set(&["--wait", "--watch"]));
-    assert_eq!(offered_by_fish("fedgate validate --wa"), set(&[]), "another command's flags");
-    let values = set(&["json", "text", "wide", "yaml"]);
-    assert_eq!(offered_by_fish("fedgate status --output "), values);
-    assert!(!offered_by_fish("fedgate ").contains("crd"), "a hidden command is not offered");
-}
-
-/// A zsh on a terminal, as a person has it who has switched completions on.
-fn zsh(folder: &Path) -> Pty {
-    let shell = xtask::shells::zsh().unwrap();
-    let settings = format!(
-        "{}fpath=('{}' $fpath)\nautoload -Uz compinit && compinit -u -D\nPS1='ready> '\n",
-        shell.places_of_zsh(),
-        folder.display()
-    );
-    std::fs::write(folder.join(".zshrc"), settings).unwrap();
-    let mut command = shell.command();
-    command.args(["--no-global-rcs", "--interactive"]).env("ZDOTDIR", folder);
-    command.env("HOME", folder).env("TERM", "xterm").env_remove("LS_COLORS");
-    let mut terminal = Pty::start(&command, (100, 40), "").unwrap();
-    terminal.wait_for("the prompt", |terminal| terminal.shown().starts_with("ready>")).unwrap();
-    terminal
-}
-
-/// Types a line and a tab in zsh, then waits for what is expected on the screen.
-fn zsh_shows(typed: &str, expected: &[&str]) -> String {
-    let folder = installed("zsh", "_fedgate");
-    let mut terminal = zsh(folder.path());
-    terminal.type_keys(typed).unwrap();
-    let shown = |terminal: &Pty| expected.iter().all(|one| terminal.shown().contains(one));
-    terminal.wait_for(&format!("{expected:?} after {typed:?}"), shown).unwrap();
-    terminal.shown()
-}
-
-#[test]
-fn zsh_completes_commands_flags_and_values() {
-    zsh_shows("fedgate stat\t", &["ready> fedgate status\n"]);
-    zsh_shows(
-        "fedgate status --wa\t\t",
-        &["--wait ", "--watch ", "Wait until the peers are ready"],
-    );
-    zsh_shows("fedgate status --output \t", &["json ", "text ", "wide ", "yaml "]);
-    // The letter after the tab shows that zsh has answered, and that it has added nothing.
-    zsh_shows("fedgate frob\t!", &["ready> fedgate frob!\n"]);
-    zsh_shows("fedgate validate --wa\t!", &["ready> fedgate validate --wa!\n"]);
-    let commands = zsh_shows("fedgate \t", &["support-bundle ", "validate "]);
-    assert!(!commands.contains("crd"), "a hidden command is not offered:\n{commands}");
 }
 
 #[test]
