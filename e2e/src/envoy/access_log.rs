@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long it may take until a closed connection's line is written.
-const DELAY: Duration = Duration::from_secs(5);
+const DELAY: Duration = Duration::from_secs(30);
 
 /// One connection. Fields that Envoy does not know are `None`.
 #[derive(Debug, Clone, Deserialize)]
@@ -74,6 +74,28 @@ impl AccessLog {
     pub async fn wait_for_reason(&self, reason: &str) -> Result<Entry> {
         let what = format!("a connection with the reason {reason}");
         self.wait_for(&what, |entry| entry.reason.as_deref() == Some(reason)).await
+    }
+
+    /// Calls until a connection has this reason. The first calls after a change may end for another
+    /// one: not every program, or thread of one, has the change yet.
+    ///
+    /// # Errors
+    /// When no connection has it; the message has the last error of `call`, and the entries that were
+    /// written.
+    pub async fn call_until(
+        &self,
+        reason: &str,
+        mut call: impl AsyncFnMut() -> Result<()>,
+    ) -> Result<Entry> {
+        let what = format!("a call with the reason {reason}");
+        let found = wait::until(&what, DELAY, async || {
+            call().await?;
+            let mut entries = self.entries().into_iter();
+            Ok(entries.find(|entry| entry.reason.as_deref() == Some(reason)))
+        });
+        found
+            .await
+            .map_err(|error| error.context(format!("in the access log: {:#?}", self.entries())))
     }
 
     fn all(&self) -> Vec<Entry> {
