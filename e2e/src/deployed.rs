@@ -8,6 +8,10 @@ use crate::wait;
 use anyhow::{Result, ensure};
 use std::net::SocketAddr;
 
+/// How many calls in a row must end alike before a wait is over. Each worker thread of a gateway
+/// takes a new table by itself, and a call meets only one of them.
+const IN_A_ROW: usize = 5;
+
 /// A Service in a cluster, with its back end.
 #[derive(Debug)]
 pub struct Deployed {
@@ -123,7 +127,13 @@ impl Deployed {
     /// When the client does not get through in time.
     pub async fn wait_reachable(&self, client: &Client, at: &Cluster) -> Result<()> {
         let what = format!("{} to be reachable", self.name());
-        wait::until(&what, SOON, async || self.call(client, at).await.map(Some)).await.map(drop)
+        wait::until(&what, SOON, async || {
+            for _ in 0..IN_A_ROW {
+                self.call(client, at).await?;
+            }
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// Waits until the client is greeted at the gateway of `at`. Returns the open connection.
@@ -138,14 +148,19 @@ impl Deployed {
         Ok(connection)
     }
 
-    /// Waits until the client is refused at the gateway of `at`.
+    /// Waits until the client is refused at the gateway of `at`, and no call reaches the back end.
     ///
     /// # Errors
     /// When the client still gets through.
     pub async fn wait_refused(&self, client: &Client, at: &Cluster) -> Result<()> {
         let what = format!("{} to be refused", self.name());
-        wait::until_true(&what, SOON, async || Ok(self.call(client, at).await.is_err())).await?;
-        self.refuses(client, at).await.map(drop)
+        wait::until(&what, SOON, async || {
+            for _ in 0..IN_A_ROW {
+                self.refuses(client, at).await?;
+            }
+            Ok(Some(()))
+        })
+        .await
     }
 
     fn check(&self, response: Response) -> Result<String> {
