@@ -98,11 +98,14 @@ impl Pair {
     pub(crate) async fn wait_refused(&self, client: &Client) -> Result<()> {
         let refused =
             async || Ok(self.call(client).await.map_or(true, |answer| answer.status == 503));
-        wait::until_true("web to be refused", SOON, refused).await?;
-        let before = self.backend.connections();
-        wait::stays("web is refused", Duration::from_millis(500), refused).await?;
-        ensure!(self.backend.connections() == before, "a connection reached web");
-        Ok(())
+        // Each worker thread of a proxy takes a change by itself, and a call meets only one of them.
+        wait::until("web to be refused", SOON, async || {
+            let before = self.backend.connections();
+            wait::stays("web is refused", Duration::from_millis(500), refused).await?;
+            ensure!(self.backend.connections() == before, "a connection reached web");
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// beta's access log, starting now.
