@@ -52,8 +52,11 @@ async fn a_service_entry_with_the_same_host_is_reported_and_the_rest_still_works
 
     objects.delete(Key::of(&theirs)?).await?;
     pair.wait_answers(&client).await?;
-    let printed = pair.alpha.cluster.fedgate(&["status"]).await?;
-    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
-    ensure!(!printed.contains("host_taken"), "{printed}");
-    Ok(())
+    wait::until("the report to end", SOON, async || {
+        let printed = pair.alpha.cluster.fedgate(&["status"]).await?;
+        let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+        ensure!(!printed.contains("host_taken"), "{printed}");
+        Ok(Some(()))
+    })
+    .await
 }
