@@ -79,7 +79,10 @@ async fn a_client_certificate_of_gammas_name_signed_by_beta() -> Result<()> {
         Ok(ask(gateway, &genuine).await?.status == 200)
     })
     .await?;
-    ensure!(ask(gateway, &betas).await.is_err(), "the AuthorizationPolicy is not in force");
+    wait::until_true("the AuthorizationPolicy to be in force", SOON, async || {
+        Ok(ask(gateway, &betas).await.is_err())
+    })
+    .await?;
     let answer = ask(gateway, &impostor).await;
     ensure!(
         answer.as_ref().is_ok_and(|answer| answer.status == 200),
@@ -159,16 +162,16 @@ async fn a_server_certificate_of_betas_name_signed_by_gamma() -> Result<()> {
     let refused = async || {
         let answer = ask(&client).await?;
         ensure!(answer.status == 503, "{answer:?}");
+        let failures = client
+            .agent()
+            .ask("/stats?filter=web.shop.svc.beta.example.*ssl.fail_verify_error")
+            .await?;
+        let count = failures.trim().rsplit(": ").next().and_then(|count| count.parse::<u64>().ok());
+        let is_counted = count.is_some_and(|count| count > 0);
+        ensure!(is_counted, "it was refused for another reason: {failures}");
         Ok(Some(()))
     };
-    wait::until("beta's name signed by gamma to be refused", SOON, refused).await?;
-    let failures = client
-        .agent()
-        .ask("/stats?filter=web.shop.svc.beta.example.*ssl.fail_verify_error")
-        .await?;
-    let count = failures.trim().rsplit(": ").next().and_then(|count| count.parse::<u64>().ok());
-    ensure!(count.is_some_and(|count| count > 0), "it was refused for another reason: {failures}");
-    Ok(())
+    wait::until("beta's name signed by gamma to be refused", SOON, refused).await
 }
 
 /// A gateway as in Istio's own documentation, with an AuthorizationPolicy for gamma alone.
