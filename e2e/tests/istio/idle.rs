@@ -11,12 +11,12 @@ use fedgate_e2e::idle_balancer::IdleBalancer;
 use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::mesh::federation;
 use fedgate_e2e::istio::{Client, Import};
-use fedgate_e2e::kubernetes::Key;
 use fedgate_e2e::kubernetes::addresses::Addresses;
+use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::wait;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -119,6 +119,11 @@ async fn meshes(run: &RunFolder, keepalive: &str) -> Result<bool> {
     let mail = Service::new("mail", "tcp-smtp", PORT, backend.address()).exported();
     beta.cluster.put_service(&mail).await?;
     let host = mail.host("beta.example");
+    // beta may announce the Service before it has read what alpha is to be told.
+    let front = balancer.front().ip().to_string();
+    let leads_there = |entry: &Value| entry["spec"]["endpoints"][0]["address"] == front.as_str();
+    let entry = Key::namespaced("networking.istio.io/v1", "ServiceEntry", NAMESPACE, &host);
+    alpha.cluster.objects().wait_for(entry, "to lead to the balancer", leads_there).await?;
     let import = Import { host: host.clone(), port: PORT, protocol: "TCP" };
     let client = Client::start(&alpha, "client", &[import]).await?;
     let greeting = identity("mail", "beta");
