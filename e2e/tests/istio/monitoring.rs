@@ -68,14 +68,21 @@ async fn panels_are_filled(delivery: &str) -> Result<()> {
         .await?;
     }
     ensure!(prometheus.query("fedgate_no_such_metric").await?.is_empty());
-    for rule in prometheus.rules().await? {
-        ensure!(rule["health"] == "ok", "{}: {}", rule["name"], rule["lastError"]);
-    }
-    let mut names = prometheus.names("fedgate_").await?;
-    if !callers {
-        ensure!(names.insert("fedgate_callers".into()), "the native filter counts callers");
-    }
-    metrics_are_those_of_the_reference(&names)
+    wait::until("each rule to be evaluated", SOON, async || {
+        for rule in prometheus.rules().await? {
+            ensure!(rule["health"] == "ok", "{}: {}", rule["name"], rule["lastError"]);
+        }
+        Ok(Some(()))
+    })
+    .await?;
+    wait::until("the metrics of the reference", SOON, async || {
+        let mut names = prometheus.names("fedgate_").await?;
+        if !callers {
+            ensure!(names.insert("fedgate_callers".into()), "the native filter counts callers");
+        }
+        metrics_are_those_of_the_reference(&names).map(Some)
+    })
+    .await
 }
 
 async fn start(run: &RunFolder, meshes: &[&Mesh]) -> Result<Prometheus> {
