@@ -79,7 +79,10 @@ async fn passed_through(delivery: &str) -> Result<()> {
 
     let import = Import { host: host("web"), port: 80, protocol: "HTTP" };
     let clerk = Client::start(&alpha, "clerk", std::slice::from_ref(&import)).await?;
-    ensure!(modes(&beta).await? == ["ISTIO_MUTUAL", "AUTO_PASSTHROUGH"]);
+    wait::until_true("the server that passes TLS through", SOON, async || {
+        Ok(modes(&beta).await? == ["ISTIO_MUTUAL", "AUTO_PASSTHROUGH"])
+    })
+    .await?;
     wait::until("web to answer the clerk", SOON, async || {
         let answer = call(&clerk, &host("web")).await?;
         ensure!(answer.status == 200 && answer.body == "this is web of beta", "{answer:?}");
