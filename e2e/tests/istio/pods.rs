@@ -1,7 +1,7 @@
 //! Pods of a headless Service, called by their own names through real sidecars.
 
 use super::fixture::{SOON, run};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::client::{self, plain_get};
 use fedgate_e2e::databases::{self, LineServer, broker, replica};
@@ -14,6 +14,7 @@ use fedgate_e2e::stateful_set::{Member, StatefulSet};
 use fedgate_e2e::wait;
 use serde_json::json;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const BETA: &str = "beta.example";
 
@@ -106,12 +107,16 @@ async fn a_pod_is_called_by_its_name_with_the_meshs_mutual_tls() -> Result<()> {
     db.by_name = Some("false".into());
     db.pods[0] = Member::new("db-0", first.address());
     put(&beta, &db).await?;
-    wait::until_true("the Pod to be refused", SOON, refused).await?;
-    let (log, before) =
-        (AccessLog::from_now(beta.gateway()?.agent().log()), first.backend().connections());
-    ensure!(refused().await?);
-    log.wait_for_reason("unknown_service").await?;
-    ensure!(first.backend().connections() == before, "a connection reached the Pod");
+    // The sidecar, or a gateway without the cluster, may refuse it before the table does.
+    let log = AccessLog::from_now(beta.gateway()?.agent().log());
+    log.call_until("unknown_service", async || refused().await.map(drop)).await?;
+    wait::until("the Pod to be refused", SOON, async || {
+        let before = first.backend().connections();
+        wait::stays("it is refused", Duration::from_millis(500), refused).await?;
+        ensure!(first.backend().connections() == before, "a connection reached the Pod");
+        Ok(Some(()))
+    })
+    .await?;
     wait::until_true("the Service to answer", SOON, async || {
         Ok(ask_gateway(&alpha, &beta, &db.host(BETA)).await?.body.starts_with("this is db-"))
     })
@@ -167,14 +172,22 @@ async fn clients_follow_the_names_of_brokers_and_databases() -> Result<()> {
     let told = async || reach(&client, (&bootstrap, 9092), databases::leader).await.map(Some);
     let (host, port) = wait::until("a broker to answer", SOON, told).await?;
     ensure!((host.as_str(), port) == (kafka.pod_host(1, BETA).as_str(), 9092), "{host}:{port}");
-    let store = async |address| databases::store(address, "order-1").await;
-    let by = client.call(&host, port, store).await?;
+    // The Service's name does not show that istiod has sent the gateway the Pods' clusters.
+    let by = wait::until("the leader to store a record", SOON, async || {
+        let store = async |address| databases::store(address, "order-1").await;
+        client.call(&host, port, store).await.map(Some)
+    });
+    let by = by.await?;
     ensure!(by == "kafka-1", "{by} stored it");
     // The counterpart: another Pod's name leads to a broker that does not lead.
-    let store = async |address| databases::store(address, "order-2").await;
-    let refused = client.call(&kafka.pod_host(0, BETA), port, store).await;
-    let refused = refused.unwrap_err().to_string();
-    ensure!(refused.contains("NOT_LEADER"), "{refused}");
+    wait::until("the other broker to refuse", SOON, async || {
+        let store = async |address| databases::store(address, "order-2").await;
+        let refused = client.call(&kafka.pod_host(0, BETA), port, store).await;
+        let refused = refused.err().context("it stored the record")?.to_string();
+        ensure!(refused.contains("NOT_LEADER"), "{refused}");
+        Ok(Some(()))
+    })
+    .await?;
     drop(brokers);
 
     let servers =
