@@ -70,6 +70,9 @@ async fn a_root_is_replaced_under_load() -> Result<()> {
         beta.istiod.replace_ca(old, &both)?;
         wait_roots(&alpha, 2).await?;
         wait_acknowledged(&beta, "alpha").await?;
+        // The acknowledgement says that alpha has written them, and istiod may be about to send them.
+        let clusters = "/config_dump?resource=dynamic_active_clusters";
+        client.agent().wait_configured(clusters, &line_of(&new)?).await?;
         // Then the new root signs.
         beta.istiod.replace_ca(&new, &both)?;
         wait_signed_by(&beta, "the next root of beta").await?;
@@ -100,6 +103,11 @@ async fn wait_roots(alpha: &Mesh, count: usize) -> Result<()> {
 }
 
 /// Waits until beta reports that it is safe to sign with the new root.
+/// A line of a root's PEM that no other root has.
+fn line_of(root: &Authority) -> Result<String> {
+    root.pem().lines().nth(5).map(str::to_owned).context("a long certificate")
+}
+
 async fn wait_acknowledged(beta: &Mesh, peer: &str) -> Result<()> {
     let key = Key::cluster_scoped("deckhouse.io/v1alpha1", "IstioFederation", peer);
     let acknowledged = |object: &Value| {
