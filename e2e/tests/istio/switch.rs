@@ -30,9 +30,12 @@ async fn refuses_what_is_not_exported(pair: &Pair) -> Result<()> {
     let log = pair.beta_log()?;
     let sni = "outbound_.80_._.other.shop.svc.beta.example";
     let gateway = pair.beta.gateway_address();
-    let answer = Client::new(Some(&caller))?.get(gateway, sni, &pair.host()).await;
-    ensure!(answer.is_err(), "{answer:?}");
-    log.wait_for_reason("unknown_service").await.map(drop)
+    let refused = async || {
+        let answer = Client::new(Some(&caller))?.get(gateway, sni, &pair.host()).await;
+        ensure!(answer.is_err(), "{answer:?}");
+        Ok(())
+    };
+    log.call_until("unknown_service", refused).await.map(drop)
 }
 
 /// Restarts the controller with another delivery, and waits until the gateway runs that filter and
