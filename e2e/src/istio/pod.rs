@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// How long the kernel may take to create a network.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 /// The next hop of all packets from Pods, as with Calico.
 const NEXT_HOP: &str = "169.254.1.1";
