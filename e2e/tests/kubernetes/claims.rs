@@ -3,7 +3,8 @@
 
 use crate::events::Events;
 use crate::fixture::{
-    exported, import_objects, peer, versions, wait_condition, wait_imported, wait_not_imported,
+    at_rest, exported, import_objects, peer, versions, wait_condition, wait_imported,
+    wait_not_imported,
 };
 use crate::trio::Trio;
 use anyhow::{Context, Result, ensure};
@@ -36,7 +37,7 @@ impl<'a> Claims<'a> {
     async fn new(trio: &'a Trio) -> Result<Self> {
         let gamma = trio.let_gamma_lie().await?;
         let [web, stock] = trio.export_to_alpha(&exported("web"), &exported("stock")).await?;
-        let honest = versions(&trio.clusters()[0], &import_objects(&web)).await?;
+        let honest = at_rest(&trio.clusters()[0], &import_objects(&web)).await?;
         Ok(Self { trio, gamma, web, stock, honest })
     }
 

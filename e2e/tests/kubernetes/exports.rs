@@ -1,7 +1,9 @@
 //! Who may see and reach an export, by its label, its owner's annotation and the administrator's
 //! policies.
 
-use crate::fixture::{exported, import_objects, peer, versions, wait_imported, wait_not_imported};
+use crate::fixture::{
+    at_rest, exported, import_objects, peer, versions, wait_imported, wait_not_imported,
+};
 use crate::table::TableObject;
 use crate::trio::Trio;
 use anyhow::{Result, ensure};
@@ -72,7 +74,7 @@ fn an_export_is_imported_only_by_peers_with_a_grant() {
 
         web.put(&web.service).await?;
         web.wait_for(&["beta", "gamma"]).await?;
-        let kept = versions(beta, &import_objects(&web.host)).await?;
+        let kept = at_rest(beta, &import_objects(&web.host)).await?;
 
         // The owner restricts it.
         web.put(&web.service.clone().for_peers("beta")).await?;

@@ -10,6 +10,7 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::wait;
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 /// An exported Service `shop/NAME`.
 pub(crate) fn exported(name: &str) -> Service {
@@ -84,6 +85,25 @@ pub(crate) async fn versions(
         versions.push([metadata["uid"].clone(), metadata["resourceVersion"].clone()]);
     }
     Ok(versions)
+}
+
+/// Waits until none of the objects has been written for a while, and returns their versions. A new
+/// pair still learns how each sees the other.
+pub(crate) async fn at_rest(
+    cluster: &KubernetesCluster,
+    keys: &[Key<'_>],
+) -> Result<Vec<[Value; 2]>> {
+    const QUIET: Duration = Duration::from_secs(3);
+    let mut last = (versions(cluster, keys).await?, Instant::now());
+    wait::until_true("the objects to come to rest", SOON, async || {
+        let now = versions(cluster, keys).await?;
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        Ok(last.1.elapsed() >= QUIET)
+    })
+    .await?;
+    Ok(last.0)
 }
 
 /// Waits until a condition of a peer's object has this status and reason.

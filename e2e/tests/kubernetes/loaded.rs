@@ -1,8 +1,9 @@
 //! The controller reports which table is in force in the gateway.
 
-use crate::fixture::{Pair, exported, wait_condition};
+use crate::fixture::{Pair, at_rest, exported, peer, wait_condition};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::gateway::GatewayStub;
+use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
@@ -33,7 +34,10 @@ fn a_gateway_with_an_old_table_is_reported_and_a_current_one_is_not() {
         let gateway = GatewayStub::start(alpha).await?;
         gateway.loads(generation(&pair).await?);
         wait_condition(alpha, "beta", TABLE, ("True", "Loaded")).await?;
-        ensure!(pair.alpha_metric("fedgate_gateway_pods{state=\"Loaded\"}").await? == 1.0);
+        wait::until_true("the metric to say so", SOON, async || {
+            Ok(pair.alpha_metric("fedgate_gateway_pods{state=\"Loaded\"}").await? == 1.0)
+        })
+        .await?;
         let output = alpha.fedgate(&["status"]).await?;
         ensure!(
             String::from_utf8_lossy(&output.stdout).contains("in force in every gateway Pod"),
@@ -41,6 +45,7 @@ fn a_gateway_with_an_old_table_is_reported_and_a_current_one_is_not() {
         );
 
         // If the gateway loads each new table soon, the status does not change.
+        at_rest(alpha, &[peer("beta")]).await?;
         let audit = alpha.plane().audit();
         for name in ["one", "two", "three"] {
             let before = generation(&pair).await?;

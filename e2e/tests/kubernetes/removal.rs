@@ -1,8 +1,8 @@
 //! A peer is removed.
 
 use crate::fixture::{
-    TABLE, config_map, exported, import_objects, peer, versions, wait_condition, wait_imported,
-    wait_not_imported,
+    TABLE, at_rest, config_map, exported, import_objects, peer, versions, wait_condition,
+    wait_imported, wait_not_imported,
 };
 use crate::table::TableObject;
 use crate::trio::Trio;
@@ -13,7 +13,6 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use serde_json::Value;
-use std::time::{Duration, Instant};
 
 const BUNDLE: &str = "fedgate-trust-bundle";
 
@@ -34,22 +33,6 @@ async fn wait_trusted(cluster: &KubernetesCluster, expected: &[&str]) -> Result<
 async fn wait_rows(table: &TableObject<'_>, expected: &[&str]) -> Result<()> {
     let what = format!("the table to have the peers {expected:?}");
     wait::until_true(&what, SOON, async || Ok(table.peers().await? == expected)).await
-}
-
-/// Waits until none of the objects has been written for a while, and returns their versions. A new
-/// pair still learns how each sees the other.
-async fn at_rest(cluster: &KubernetesCluster, keys: &[Key<'_>]) -> Result<Vec<[Value; 2]>> {
-    const QUIET: Duration = Duration::from_secs(3);
-    let mut last = (versions(cluster, keys).await?, Instant::now());
-    wait::until_true("what is beta's to come to rest", SOON, async || {
-        let now = versions(cluster, keys).await?;
-        if now != last.0 {
-            last = (now, Instant::now());
-        }
-        Ok(last.1.elapsed() >= QUIET)
-    })
-    .await?;
-    Ok(last.0)
 }
 
 /// Fails and shows the object if any of them was written since.
