@@ -115,9 +115,14 @@ fn a_service_export_is_the_same_as_the_label() {
         // From one way to the other and back, and to neither.
         let kept = versions(alpha, &import_objects(&host)).await?;
         beta.put_service(&stock.clone().exported()).await?;
+        // The two kinds are watched independently. With this one, the label has been seen.
+        let marker = async |name: &str| {
+            beta.put_service(&exported(name)).await?;
+            wait_imported(alpha, &exported(name).host(&beta.trust_domain())).await
+        };
+        marker("labelled").await?;
         beta.objects().delete(export("stock")).await?;
-        beta.put_service(&exported("marker")).await?;
-        wait_imported(alpha, &exported("marker").host(&beta.trust_domain())).await?;
+        marker("deleted").await?;
         ensure!(versions(alpha, &import_objects(&host)).await? == kept, "the import was touched");
         beta.put_service(&stock).await?;
         wait_not_imported(alpha, &host).await?;
