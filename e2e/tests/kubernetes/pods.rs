@@ -16,7 +16,7 @@ const BETA: &str = "beta.example";
 const PODS: usize = 100;
 
 /// How long it may take until the peer's cluster has a Pod that comes, or lacks one that goes.
-const AT_ONCE: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 fn address(pod: usize) -> SocketAddr {
     SocketAddr::from(([10, 77, 0, 5], 8000 + u16::try_from(pod).unwrap_or_default()))

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const POLL: &str = "1h";
 /// How soon a request waits at another replica, and its change arrives. A poll or a pause after a
 /// failure would take longer, a lost Lease much longer.
-const AT_ONCE: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 /// A pair with two replicas on each side, each of whose leaders waits at the other side.
 struct Rolling {
