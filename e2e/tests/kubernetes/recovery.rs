@@ -214,8 +214,12 @@ fn a_deleted_secret_is_reported_and_recreated_with_the_same_uuid() {
             "the key is another one"
         );
         ensure!(after["metadata"]["annotations"]["fedgate.dev/replaced-at"].is_string(), "{after}");
-        let events = String::from_utf8(pair.alpha().kubectl(&arguments).await?.stdout)?;
-        ensure!(events.contains("IdentityReplaced"), "{events}");
+        wait::until("the Event about the new key", SOON, async || {
+            let events = String::from_utf8(pair.alpha().kubectl(&arguments).await?.stdout)?;
+            ensure!(events.contains("IdentityReplaced"), "{events}");
+            Ok(Some(()))
+        })
+        .await?;
         // The old key is lost, so it has not signed the new one: the peer holds that until its
         // operator approves it.
         Events::of(pair.beta(), peer("alpha"))
