@@ -169,6 +169,8 @@ fn pods_are_notified_once_of_changed_config_maps() {
         install::mesh_root_certificate(&objects, &root.pem()).await?;
         let second = wait_notified(&alpha, "fedgate-gateway-1", &first).await?;
         ensure!(wait_notified(&alpha, "fedgate-gateway-2", &first).await? == second);
+        // A request is in the log once it is answered, a moment after its effect is seen.
+        wait::until_true("both notifications", SOON, async || Ok(patches().len() >= 2)).await?;
         let quiet = wait::stays("each is notified once", Duration::from_secs(4), async || {
             Ok(patches().len() == 2)
         })
