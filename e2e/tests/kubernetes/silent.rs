@@ -76,7 +76,7 @@ const BUNDLE: Key<'_> = config_map("fedgate-trust-bundle");
 #[test]
 fn at_expiry_says_what_stays_of_a_silent_peer() {
     scenario("at-expiry", async |run: &RunFolder| {
-        let times = [("FEDGATE_STALE_AFTER", "3s"), ("FEDGATE_STALENESS_LIMIT", "6s")];
+        let times = [("FEDGATE_STALE_AFTER", "5s"), ("FEDGATE_STALENESS_LIMIT", "10s")];
         let behind = Behind::start(run, &times).await?;
         let (alpha, host) = (behind.alpha(), behind.host.as_str());
         behind.wait_gateway(true, true).await?;
