@@ -1,6 +1,6 @@
 //! What an operator sees in a terminal of a cluster: counters, waiting, the far side, the bundle.
 
-use crate::fixture::{Pair, config_map};
+use crate::fixture::Pair;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::gateway::GatewayStub;
 use fedgate_e2e::kubernetes::objects::SOON;
@@ -77,7 +77,7 @@ fn wait_and_check_from_peer_work_on_a_cluster() {
     scenario("wait", async |run: &RunFolder| {
         let pair = Pair::start_with(run, &[("FEDGATE_PROBE", "1s")]).await?;
         let alpha = pair.alpha();
-        let output = alpha.fedgate(&["status", "--wait", "--timeout", "2s", "beta"]).await?;
+        let output = alpha.fedgate(&["status", "--wait", "--timeout", "5s", "beta"]).await?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.code() == Some(1) && text.contains("beta's turn"), "{text}");
 
@@ -116,7 +116,8 @@ fn a_support_bundle_of_a_cluster_has_no_secret() {
                     "args": [secret], "env": [{ "name": "PASSWORD", "value": secret }] }] } } } });
         alpha.objects().apply_one(&deployment).await?;
         let _gateway = GatewayStub::start(alpha).await?;
-        alpha.objects().wait_present(config_map("fedgate-changes")).await?;
+        let leader = alpha.leader().await?;
+        pair.wait_happened(&leader, "leads").await?;
 
         let out = run.path().join("bundle.tar.gz").display().to_string();
         let audit = alpha.plane().audit();
