@@ -55,6 +55,13 @@ fn a_thousand_services_labelled_at_once_are_imported_with_one_write_for_each_obj
             ))
             .await?;
 
+        // The last objects may be about to be written, and a write is in the log once it is answered.
+        let written = async || {
+            let importer = writes(&in_alpha);
+            let least = ["serviceentries", "destinationrules"].map(|kind| importer.get(kind));
+            Ok(least.iter().all(|count| count.is_some_and(|count| *count >= SERVICES)))
+        };
+        wait::until_true("all of their objects", PATIENCE, written).await?;
         let (importer, exporter) = (writes(&in_alpha), writes(&in_beta));
         println!(
             "labelled in {labelled:?}, all imported after {complete:?}; importer {importer:?}, exporter {exporter:?}"
