@@ -3,6 +3,7 @@
 
 use crate::fixture::{Pair, config_map, import_objects, versions};
 use anyhow::{Context, Result, ensure};
+use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{CONTROLLER, Key, KubernetesCluster, MESH_NAMESPACE, NAMESPACE};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
@@ -37,6 +38,17 @@ async fn ours(cluster: &KubernetesCluster) -> Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+/// The same, once no more are written.
+async fn settled(cluster: &KubernetesCluster) -> Result<Vec<String>> {
+    wait::until("our objects to be complete", SOON, async || {
+        let there = ours(cluster).await?;
+        let same = async || Ok(ours(cluster).await? == there);
+        wait::stays("no object comes", Duration::from_secs(2), same).await?;
+        Ok(Some(there))
+    })
+    .await
 }
 
 fn text(output: &Output) -> String {
@@ -85,7 +97,7 @@ fn uninstall_deletes_our_objects_and_no_others() {
         );
         pair.alpha().objects().wait_present(route).await?;
         pair.alpha().objects().wait_present(config_map("fedgate-changes")).await?;
-        let there = ours(pair.alpha()).await?;
+        let there = settled(pair.alpha()).await?;
         ensure!(there.len() >= 15, "{there:?}");
 
         let dry = pair.alpha().fedgate(&["uninstall", "--dry-run"]).await?;
