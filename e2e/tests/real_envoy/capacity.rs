@@ -167,7 +167,7 @@ fn one_peer_does_not_take_all_ports() {
         let mut mail = Deployed::greeting(gamma, "mail").await?;
         mail.apply(gamma, Service::exported)?;
         let port = alpha.wait_import(&mail.name()).await?;
-        plain_greeting(port).await?;
+        wait::until("a greeting", SOON, async || plain_greeting(port).await.map(Some)).await?;
         alpha.kill_controller()?;
         alpha.start_controller().await?;
         ensure!(alpha.wait_import(&mail.name()).await? == port, "after a restart");
