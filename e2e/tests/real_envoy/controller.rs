@@ -112,6 +112,6 @@ fn changes_in_the_folder_are_picked_up_at_once() {
         let before = std::fs::read(&table)?;
         pair.mail.apply(&pair.federation.clusters[1], |service| service.for_peers("none"))?;
         let changed = async || Ok(std::fs::read(&table)? != before);
-        wait::until_true("the new table", Duration::from_secs(2), changed).await
+        wait::until_true("the new table", PATIENCE, changed).await
     });
 }
