@@ -5,11 +5,13 @@ use anyhow::ensure;
 use fedgate_e2e::authority::{Authority, Identity, Leaf};
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::client::plain_get;
+use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::envoy::stock::StockGateway;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
 use xtask::ports;
 
 /// The server at beta's gateway address must be beta. The egress refuses a certificate of another
@@ -49,8 +51,10 @@ fn the_server_must_be_of_the_peers_trust_domain() {
             beta.authority().workload(&beta.spiffe_id("gateway"))?.write(run.path(), "impostor")?;
         let _gateway =
             StockGateway::start_in_place(address, run, &roots, &files, impostor.address()).await?;
-        ensure!(plain_get(egress, "web").await?.status == 200);
-        Ok(())
+        wait::until_true("beta's own gateway to be believed", SOON, async || {
+            Ok(plain_get(egress, "web").await?.status == 200)
+        })
+        .await
     });
 }
 
