@@ -1,6 +1,6 @@
 //! Health checks of members: they find dead workloads behind a gateway that works.
 
-use crate::failover::{FAILOVER, Names, WEB, call, mails, wait_answered_by};
+use crate::failover::{FAILOVER, Names, WEB, call, mails, wait_answered_by, wait_only};
 use anyhow::ensure;
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::client::plain_greeting;
@@ -46,7 +46,7 @@ fn a_member_whose_workloads_are_dead_is_left_if_it_is_checked() {
 
         for _ in 0..2 {
             names.beta_web.backend = Backend::http_again(address, "web", "beta").await?;
-            wait_answered_by(egress, &names.beta_web).await?;
+            wait_only(egress, &names.beta_web).await?;
             for _ in 0..50 {
                 ensure!(call(egress).await? == names.beta_web.identity(), "it flaps");
             }
@@ -58,6 +58,7 @@ fn a_member_whose_workloads_are_dead_is_left_if_it_is_checked() {
             })
             .await?;
             println!("gamma answers {:?} after the death of beta's workload", start.elapsed());
+            wait_only(egress, &names.gamma_web).await?;
             for _ in 0..20 {
                 ensure!(call(egress).await? == names.gamma_web.identity(), "beta was called");
             }
