@@ -2,11 +2,12 @@
 
 use anyhow::{Result, ensure};
 use fedgate_e2e::authority::Leaf;
-use fedgate_e2e::cluster::Cluster;
+use fedgate_e2e::cluster::{Cluster, SOON};
 use fedgate_e2e::envoy::connect_proxy::ConnectProxy;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
 
 const PUBLIC: &str = "PublicMetadataExchangeReady";
 const PRIVATE: &str = "PrivateMetadataExchangeReady";
@@ -48,10 +49,14 @@ fn two_clusters_exchange_metadata_through_a_proxy_and_hear_when_it_is_gone() {
         // With the proxy gone, both are told which one.
         let address = proxy.address;
         proxy.envoy.process().kill()?;
-        let message = refused(alpha).await?;
         let expected = format!("through the proxy http://{address}: ");
-        ensure!(message.starts_with(&expected) && !message.contains("secret"), "{message}");
-        Ok(())
+        // A request that was on its way fails in another manner.
+        wait::until("alpha to be told", SOON, async || {
+            let message = refused(alpha).await?;
+            ensure!(message.starts_with(&expected) && !message.contains("secret"), "{message}");
+            Ok(Some(()))
+        })
+        .await
     });
 }
 
@@ -65,11 +70,13 @@ fn a_proxy_that_refuses_the_login_is_named_without_it() {
             message.contains("the proxy asks for a login") && !message.contains("wrong"),
             "{message}"
         );
-        let requests = proxy.requests()?;
-        ensure!(
-            !requests.is_empty() && requests.iter().all(|(status, _)| *status == 407),
-            "{requests:?}"
-        );
-        Ok(())
+        // The proxy writes its log a moment after it has answered.
+        wait::until("the proxy to log it", SOON, async || {
+            let requests = proxy.requests()?;
+            ensure!(!requests.is_empty(), "no request");
+            ensure!(requests.iter().all(|(status, _)| *status == 407), "{requests:?}");
+            Ok(Some(()))
+        })
+        .await
     });
 }
