@@ -43,8 +43,12 @@ fn a_foreign_name_is_dropped_and_the_rest_stays() {
         for name in foreign {
             liar.gamma.alter_json(PRIVATE, move |document| announce(document, name));
             liar.asked(PRIVATE, 2).await?;
-            let finding = liar.alpha().wait_finding("foreign_name").await?;
-            ensure!(finding.message.contains(name), "{name}: {finding:?}");
+            let finding = wait::until(&format!("{name} to be reported"), SOON, async || {
+                let finding = liar.alpha().wait_finding("foreign_name").await?;
+                ensure!(finding.message.contains(name), "{finding:?}");
+                Ok(Some(finding))
+            })
+            .await?;
             ensure!(finding.object["name"] == "gamma", "{name}: {finding:?}");
             liar.all_is_well().await?;
         }
@@ -153,7 +157,7 @@ fn a_silent_peer_does_not_delay_the_others() {
 fn stale_documents_are_reported_and_dropped_at_the_limit() {
     scenario("stale", async |run: &RunFolder| {
         let liar = Liar::start(run, |alpha| {
-            (alpha.stale_after, alpha.staleness_limit) = ("3s".into(), "8s".into());
+            (alpha.stale_after, alpha.staleness_limit) = ("3s".into(), "12s".into());
         })
         .await?;
         let port = liar.alpha().wait_import(&liar.stock.name()).await?;
