@@ -18,6 +18,17 @@ async fn wait_probed(alpha: &Cluster, wanted: [&str; 2]) -> Result<String> {
     alpha.wait_condition("beta", "DataplaneConnectionReady", wanted).await
 }
 
+/// Waits for a failure with such a message. A probe that is on its way when something changes can
+/// fail in another manner.
+async fn wait_failed(alpha: &Cluster, is_it: impl Fn(&str) -> bool) -> Result<()> {
+    wait::until("the probe to fail for this reason", SOON, async || {
+        let message = wait_probed(alpha, FAILED).await?;
+        ensure!(is_it(&message), "{message}");
+        Ok(Some(()))
+    })
+    .await
+}
+
 fn probing_often(alpha: &mut Cluster, _: &mut Cluster) -> Result<()> {
     alpha.settings().probe = "1s".into();
     alpha.write_settings()
@@ -32,9 +43,8 @@ fn the_probe_reports_whether_a_gateway_is_reachable() {
         ensure!(wait_probed(pair.alpha(), SUCCEEDED).await?.is_empty());
         let [alpha, beta] = &mut pair.federation.clusters;
         beta.stop_gateway();
-        let message = wait_probed(alpha, FAILED).await?;
-        let address = beta.gateway_address();
-        ensure!(message.starts_with(&format!("{address}: connection refused")), "{message}");
+        let refused = format!("{}: connection refused", beta.gateway_address());
+        wait_failed(alpha, |message| message.starts_with(&refused)).await?;
         ensure!(alpha.status().await?.import(&pair.web.name()).is_some(), "the import has gone");
         beta.start_gateway().await?;
         wait_probed(alpha, SUCCEEDED).await.map(drop)
@@ -50,8 +60,7 @@ fn an_impostor_at_the_gateways_address_fails_the_probe() {
         let [alpha, beta] = &mut pair.federation.clusters;
         let own = std::mem::replace(beta.authority_mut(), Authority::root("beta")?);
         beta.write_gateway_identity()?;
-        let message = wait_probed(alpha, FAILED).await?;
-        ensure!(message.contains("signed by no root of the peer"), "{message}");
+        wait_failed(alpha, |message| message.contains("signed by no root of the peer")).await?;
         *beta.authority_mut() = own;
         beta.write_gateway_identity()?;
         wait_probed(alpha, SUCCEEDED).await.map(drop)
