@@ -34,6 +34,12 @@ fn the_owner_gets_a_new_root() {
         let (old, new) = (beta.authority().pem(), Authority::root("new root of beta")?);
         beta.put("identity/roots.pem", &(old + &new.pem()))?;
         wait_root(alpha, CLIENT_SIDE, &new, true).await?;
+        // The file is written, and the egress is about to read it.
+        wait::until_true("the egress to believe the new root", SOON, async || {
+            let dump = "/config_dump?resource=dynamic_active_clusters";
+            Ok(holds(&alpha.egress()?.ask(dump).await?, &new))
+        })
+        .await?;
         // Only now is it safe to sign with the new root.
         let gone = std::mem::replace(beta.authority_mut(), new);
         let shown = beta.write_gateway_identity()?;
@@ -113,13 +119,16 @@ impl Calls {
 
 /// Waits until a cluster trusts a root, or no longer trusts it.
 async fn wait_root(cluster: &Cluster, file: &str, root: &Authority, believed: bool) -> Result<()> {
-    let text = BASE64_STANDARD.encode(root.der());
     let file = cluster.folder().join(file);
     wait::until_true("the change of roots to arrive", SOON, async || {
-        // In JSON nested in JSON, a slash may be escaped.
-        Ok(std::fs::read_to_string(&file)?.replace('\\', "").contains(&text) == believed)
+        Ok(holds(&std::fs::read_to_string(&file)?, root) == believed)
     })
     .await
+}
+
+/// Whether a text of JSON has a root. In JSON nested in JSON, a slash may be escaped.
+fn holds(json: &str, root: &Authority) -> bool {
+    json.replace('\\', "").contains(&BASE64_STANDARD.encode(root.der()))
 }
 
 /// Waits until the gateway presents this certificate.
