@@ -187,18 +187,23 @@ fn a_support_bundle_has_the_envoys_state_and_no_key() {
         beta.wait_condition("alpha", "DataplaneConnectionReady", reached).await?;
         let file = run.path().join("bundle.tar.gz");
         let out = file.display().to_string();
-        let output = alpha.fedgate(&["support-bundle", "--out", &out]).await?;
-        ensure!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-        let unpacked = Command::new("tar").args(["-xzOf", &out]).output()?;
-        let text = String::from_utf8(unpacked.stdout)?;
-        for expected in [
-            "wasmcustom.fedgate.connections.outcome.allowed.reason.granted",
-            "type.googleapis.com/envoy.admin.v3.ListenersConfigDump",
-            "\"state\": \"LIVE\"",
-            "days_until_expiration",
-        ] {
-            ensure!(text.contains(expected), "{expected}");
-        }
+        // The filter may decide, and count, a moment after the probe's handshake.
+        let text = wait::until("a bundle with the Envoys' state", SOON, async || {
+            let output = alpha.fedgate(&["support-bundle", "--out", &out]).await?;
+            ensure!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+            let unpacked = Command::new("tar").args(["-xzOf", &out]).output()?;
+            let text = String::from_utf8(unpacked.stdout)?;
+            for expected in [
+                "wasmcustom.fedgate.connections.outcome.allowed.reason.granted",
+                "type.googleapis.com/envoy.admin.v3.ListenersConfigDump",
+                "\"state\": \"LIVE\"",
+                "days_until_expiration",
+            ] {
+                ensure!(text.contains(expected), "{expected}");
+            }
+            Ok(Some(text))
+        })
+        .await?;
         let mut secrets = 0;
         for file in fedgate_e2e::run_folder::files_below(alpha.folder())? {
             if file.extension().is_none_or(|extension| extension != "key") {
