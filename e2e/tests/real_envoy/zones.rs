@@ -34,9 +34,11 @@ async fn start(
 
 /// How many of several calls went to each.
 async fn calls(pair: &Pair, balancers: [&Balancer; 2], count: usize) -> Result<[usize; 2]> {
+    let egress = pair.alpha().wait_import(&pair.web.name()).await?;
     let before = balancers.map(Balancer::accepted);
+    // Each call at once: the controller probes the gateways now and then.
     for _ in 0..count {
-        pair.web.call_from(pair.alpha()).await?;
+        pair.web.call_through(egress).await?;
     }
     let [near, far] = balancers.map(Balancer::accepted);
     Ok([near - before[0], far - before[1]])
