@@ -117,6 +117,8 @@ fn a_broken_manifest_is_reported_and_affects_nothing_else() {
 fn a_restarted_controller_continues_from_saved_knowledge() {
     let (mut alpha, mut beta) = pair();
     let address = alpha.wait("the import", |status| import(status, WEB));
+    // alpha's documents change beta's table.
+    beta.wait("alpha's documents", |status| paired(status, "alpha"));
     let generation = beta.status().unwrap()["table"]["generation"].clone();
     let uuid = beta.status().unwrap()["cluster"]["clusterUuid"].clone();
     assert_eq!((alpha.stop(), beta.stop()), (0, 0), "{}", alpha.log());
