@@ -43,10 +43,16 @@ fn a_dkp_cluster_imports_pods_and_calls_them() {
         let gone = async || Ok(mixed.delta.poll().await?.import(&host).is_none());
         wait::until_true("delta to be without the Pod", SOON, gone).await?;
         ensure!(mixed.delta.state().await?.import(&db.host(alpha)).is_some(), "the Service stays");
-        let before = pods[0].connections();
-        let answer = mixed.delta.call(&host, 5432).await?;
-        ensure!(answer["status"] != 200 && pods[0].connections() == before, "{answer}");
-        Ok(())
+        // The document is there once the gateway's table is written, which it may not have read.
+        wait::until("the Pod to be refused", SOON, async || {
+            let before = pods[0].connections();
+            for _ in 0..5 {
+                let answer = mixed.delta.call(&host, 5432).await?;
+                ensure!(answer["status"] != 200 && pods[0].connections() == before, "{answer}");
+            }
+            Ok(Some(()))
+        })
+        .await
     });
 }
 
