@@ -4,13 +4,14 @@ use crate::site::{origin, picture};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::browser::Browser;
 use fedgate_e2e::client::Client;
-use fedgate_e2e::cluster::Cluster;
+use fedgate_e2e::cluster::{Cluster, SOON};
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::{Service, federated_service};
 use fedgate_e2e::programs;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
+use fedgate_e2e::wait;
 use serde_json::Value;
 use std::process::Command;
 use xtask::ports;
@@ -161,24 +162,28 @@ fn every_view_says_what_the_commands_say() {
 async fn calls(tour: &mut Tour) -> Result<()> {
     let node = "[...document.querySelectorAll('.peer')].find(peer => peer.innerText.includes('gamma')).innerText";
     tour.browser.wait("a call to gamma", &format!("/[1-9]\\d* calls? to it/.test({node})")).await?;
-    let shown = tour.browser.evaluate("fetch('/page/peers?search=gamma&limit=1').then(r => r.json()).then(p => p.rows[0].calls)").await?;
-    let top: Value = serde_json::from_str(&fedgate(tour.beta(), &["top", "--output", "json"])?)?;
-    let gamma =
-        top["peers"].as_array().and_then(|peers| peers.iter().find(|it| it["name"] == "gamma"));
-    let gamma = gamma.with_context(|| format!("no gamma: {top:#}"))?;
-    for (on_page, in_terminal) in [
-        ("connections", "calls"),
-        ("failures", "failures"),
-        ("toService", "sent"),
-        ("fromService", "received"),
-    ] {
-        ensure!(shown[on_page] == gamma[in_terminal], "{on_page}: {shown:#} {gamma:#}");
-    }
-    ensure!(shown["fromService"].as_u64() > Some(0), "{shown}");
-    let import = "fetch('/page/imports?search=reports&limit=1').then(r => r.json()).then(p => p.rows[0].calls)";
-    let import = tour.browser.evaluate(import).await?;
-    ensure!(import["connections"] == shown["connections"], "{import:#} {shown:#}");
-    Ok(())
+    // The page asks the Envoys now and then.
+    wait::until("the page to count as the command does", SOON, async || {
+        let shown = tour.browser.evaluate("fetch('/page/peers?search=gamma&limit=1').then(r => r.json()).then(p => p.rows[0].calls)").await?;
+        let top: Value = serde_json::from_str(&fedgate(tour.beta(), &["top", "--output", "json"])?)?;
+        let gamma =
+            top["peers"].as_array().and_then(|peers| peers.iter().find(|it| it["name"] == "gamma"));
+        let gamma = gamma.with_context(|| format!("no gamma: {top:#}"))?;
+        for (on_page, in_terminal) in [
+            ("connections", "calls"),
+            ("failures", "failures"),
+            ("toService", "sent"),
+            ("fromService", "received"),
+        ] {
+            ensure!(shown[on_page] == gamma[in_terminal], "{on_page}: {shown:#} {gamma:#}");
+        }
+        ensure!(shown["fromService"].as_u64() > Some(0), "{shown}");
+        let import = "fetch('/page/imports?search=reports&limit=1').then(r => r.json()).then(p => p.rows[0].calls)";
+        let import = tour.browser.evaluate(import).await?;
+        ensure!(import["connections"] == shown["connections"], "{import:#} {shown:#}");
+        Ok(Some(()))
+    })
+    .await
 }
 
 /// The steps on the page are those of `fedgate explain`.
