@@ -1,6 +1,7 @@
 //! Tests on real Kubernetes API servers, run by `cargo xtask e2e kubernetes`. Each test of
 //! something allowed has one of something denied.
 
+mod absent;
 mod admission;
 mod chart;
 mod claims;
@@ -25,7 +26,6 @@ mod restore;
 mod rig;
 mod roll;
 mod shipping;
-mod silent;
 mod table;
 mod terminal;
 mod thousand;

@@ -1,4 +1,7 @@
-//! A peer falls silent, or cannot hear: what both sides show, and what stays in force.
+//! A peer is absent: it falls silent, or cannot hear. What both sides show, and what stays in force.
+//!
+//! One of these tests waits for more than two minutes. Tests run in the order of their names, so it
+//! begins first and does not prolong the whole run.
 
 use crate::fixture::{
     config_map, exported, import_objects, peer, wait_condition, wait_imported, wait_not_imported,
