@@ -30,7 +30,7 @@ const LIMITS: (usize, usize) = (64, 8);
 /// The document of every peer.
 const DOCUMENT: &str = "one";
 /// How long it may take until all peers wait. Retries come after 1, 2 and 4 seconds.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 struct Storm {
     server: TestServer,

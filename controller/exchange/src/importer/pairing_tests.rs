@@ -38,7 +38,7 @@ use std::{
 };
 use tokio::{io::AsyncWriteExt, sync::mpsc, time::timeout};
 
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A cluster that exports `web` to its peers.
 struct Cluster {

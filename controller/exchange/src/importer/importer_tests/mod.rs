@@ -52,7 +52,7 @@ use tokio::{
 };
 
 /// Longer than anything here takes, shorter than a person would wait.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// A poll interval longer than any test.
 const NEVER: Duration = Duration::from_secs(3600);
 

@@ -103,7 +103,7 @@ async fn changes_are_known_at_once_without_a_poll() {
         scene.publish(&server, &beta);
         let update = scene.next().await;
         assert!(update.changed && services(&update) == beta.services.len(), "{name}");
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
     // All on one connection, and the public document only once.
     assert_eq!(server.metrics.connections.get(), 1);
@@ -324,7 +324,7 @@ async fn many_silent_peers_do_not_delay_a_change() {
             break;
         }
     }
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 /// A key without an overlap is held, and so documents signed by it are refused. The peer goes back,
@@ -364,7 +364,7 @@ async fn the_end_of_a_hold_is_known_at_once() {
         }
         let update = scene.until("beta", (Succeeded, Succeeded)).await;
         assert!(update.knowledge.held_trust.is_none());
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         eventually("it waits again", || server.metrics.waiting.get() == 1).await;
     }
 }
