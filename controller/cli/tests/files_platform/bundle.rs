@@ -2,7 +2,7 @@
 //! planted, is shown beside the code.
 
 use crate::cluster::{Cluster, fedgate};
-use crate::running::pair;
+use crate::running::{finding, pair};
 use flate2::read::GzDecoder;
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,6 +33,7 @@ fn keys(cluster: &Cluster) -> Vec<String> {
 fn a_bundle_has_what_a_report_needs() {
     let (alpha, _beta) = pair();
     alpha.wait("beta's view of us", |status| status["peers"][0].get("farSide").map(drop));
+    alpha.wait("what does not run", |status| finding(status, "envoy_not_running").map(drop));
     let file = alpha.path("bundle.tar.gz");
     let arguments = [
         "support-bundle",

@@ -73,8 +73,10 @@ fn a_swapped_root_is_held_until_it_is_approved() {
         (&condition["status"], &condition["reason"]),
         (&"True".into(), &"RootsChanged".into())
     );
-    assert!(metrics(&alpha).contains("fedgate_peers_held 1"), "{}", metrics(&alpha));
-    assert!(alpha.log().contains("roots_changed"), "{}", alpha.log());
+    alpha.wait("metric and log to say so", |_| {
+        let is_counted = metrics(&alpha).contains("fedgate_peers_held 1");
+        (is_counted && alpha.log().contains("roots_changed")).then_some(())
+    });
 
     // It is still held after a restart.
     assert_eq!(alpha.stop(), 0);
@@ -107,7 +109,9 @@ fn a_swapped_root_is_held_until_it_is_approved() {
     let after = alpha.wait("the new root", |status| roots(status).filter(|roots| *roots != before));
     assert_eq!(after.len(), 1);
     alpha.wait("nothing to be held", |status| held(status).is_none().then_some(()));
-    assert!(metrics(&alpha).contains("fedgate_peers_held 0"), "{}", metrics(&alpha));
+    alpha.wait("the metric to say so", |_| {
+        metrics(&alpha).contains("fedgate_peers_held 0").then_some(())
+    });
 }
 
 /// How many public documents alpha has fetched.
