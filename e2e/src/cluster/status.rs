@@ -157,6 +157,20 @@ impl Cluster {
         .await
     }
 
+    /// Waits until the gateway has the newest table. Peers hear of an export once its table is
+    /// written, which may be before the gateway has read it.
+    ///
+    /// # Errors
+    /// When it does not get it.
+    pub async fn wait_table(&self) -> Result<()> {
+        let what = format!("the gateway of {} to have the newest table", self.name());
+        wait::until_true(&what, SOON, async || {
+            let newest = self.status().await?.0["table"]["generation"].as_u64();
+            Ok(newest == Some(self.gateway()?.table_generation().await?))
+        })
+        .await
+    }
+
     /// Waits until the import `host:port` is gone.
     ///
     /// # Errors

@@ -101,6 +101,9 @@ impl Stage {
             self.alpha().wait_import(&import.name()).await?;
         }
         self.gamma().wait_import(&self.mail.name()).await?;
+        for owner in [self.beta(), self.gamma()] {
+            owner.wait_table().await?;
+        }
         Ok(())
     }
 }
