@@ -18,7 +18,7 @@ use xtask::ports;
 const PATH: &str = "/dkp/metadata";
 
 /// How long it may take to start.
-const START: Duration = Duration::from_secs(15);
+const START: Duration = Duration::from_secs(60);
 
 /// A DKP cluster with a gateway and a Service `shop/web`.
 pub struct DkpPeer {
