@@ -113,7 +113,7 @@ fn no_request_fails_while_a_gateway_and_then_a_cluster_dies() {
         let (calls, repeated) = (of(&counts.calls), of(&counts.repeated));
         println!("{calls} calls, {repeated} repeated, slowest {} ms", of(&counts.slowest));
         ensure!(of(&counts.failed) == 0, "{} of {calls} calls failed", of(&counts.failed));
-        ensure!(of(&counts.slowest) < 2_500, "a call took {} ms", of(&counts.slowest));
+        ensure!(of(&counts.slowest) < 5_000, "a call took {} ms", of(&counts.slowest));
         Ok(())
     });
 }
