@@ -11,6 +11,7 @@ use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::wait;
 use serde_json::Value;
+use std::time::Duration;
 
 const GATEWAY_PODS: Key<'_> =
     Key::namespaced("apps/v1", "Deployment", NAMESPACE, "fedgate-gateway");
@@ -76,7 +77,13 @@ fn install_upgrade_and_uninstall_leave_the_mesh_as_it_was() {
         let objects = &fedgate.objects;
         mesh_root_certificate(objects, &Authority::root("root of alpha")?.pem()).await?;
         let controller = fedgate.start_controller(run, &present, "controller").await?;
-        let before = versions(objects).await?;
+        let before = wait::until("the listener's objects to be complete", SOON, async || {
+            let before = versions(objects).await?;
+            let same = async || Ok(versions(objects).await? == before);
+            wait::stays("none is written", Duration::from_secs(2), same).await?;
+            Ok(Some(before))
+        })
+        .await?;
 
         // An upgrade that changes only chart values changes no listener.
         let more = [&PLAIN[..], &["gateway.replicas=3"]].concat();
