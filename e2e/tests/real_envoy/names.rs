@@ -9,7 +9,7 @@ use fedgate_e2e::client::{Client, plain_get};
 use fedgate_e2e::cluster::{Cluster, SOON};
 use fedgate_e2e::coredns::CoreDns;
 use fedgate_e2e::dns::{self, Answer, MISSING};
-use fedgate_e2e::envoy::access_log::AccessLog;
+use fedgate_e2e::envoy::access_log::{AccessLog, Entry};
 use fedgate_e2e::manifest::{Service, federated_service};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
@@ -121,8 +121,12 @@ fn a_plain_client_calls_the_name_and_port_of_the_owner() {
             wait::until("the federated name", SOON, async || Ok(ask(global).await?.address))
                 .await?;
         ensure!(shown != address && lines.contains(&format!("{shown} {global}\n")), "{lines}");
-        let answer = plain_get((shown, PORT).into(), global).await?;
-        ensure!(answer.body == identity("web", "beta"), "{answer:?}");
+        wait::until("the call by the federated name", SOON, async || {
+            let answer = plain_get((shown, PORT).into(), global).await?;
+            ensure!(answer.body == identity("web", "beta"), "{answer:?}");
+            Ok(Some(()))
+        })
+        .await?;
         assert_eq!(ask("other.shop.global").await?, MISSING);
 
         // Another port of that address, and a name that is not exported.
@@ -153,8 +157,10 @@ fn a_tls_client_reaches_an_import_by_server_name_and_nothing_else() {
         };
         wait::until("the call by server name", SOON, call).await?;
         let log = AccessLog::from_now(alpha.egress()?.log());
-        call().await?;
-        let entry = log.wait_for("the call", |entry| entry.sni.as_deref() == Some(host)).await?;
+        // Each worker thread of the egress takes the name by itself.
+        wait::until("another call", SOON, call).await?;
+        let is_call = |entry: &Entry| entry.sni.as_deref() == Some(host) && entry.service.is_some();
+        let entry = log.wait_for("the call", is_call).await?;
         assert_eq!(entry.service, Some(format!("{host}:{TLS_PORT}")));
 
         // What is not imported is closed, with its reason: it is no proxy to other hosts.
