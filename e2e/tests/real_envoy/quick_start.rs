@@ -53,7 +53,7 @@ async fn the_quick_start_works_as_written() -> Result<()> {
     let folder = run.path().join("work");
     std::fs::create_dir(&folder)?;
     let mut bash = Command::new("timeout");
-    bash.args(["--kill-after=5", "90", "bash"])
+    bash.args(["--kill-after=5", "300", "bash"])
         .arg(&script)
         .current_dir(&folder)
         .stdin(Stdio::null());

@@ -48,7 +48,7 @@ async fn run_in(cluster: &Cluster, script: &str) -> Result<Output> {
     let folder = programs.parent().context("a program is in a folder")?;
     let head = format!("set -eu\nPATH={}:$PATH\n", folder.display());
     let mut bash = Command::new("timeout");
-    bash.args(["--kill-after=5", "90", "bash", "-c", &(head + script)])
+    bash.args(["--kill-after=5", "300", "bash", "-c", &(head + script)])
         .current_dir(cluster.folder())
         .stdin(Stdio::null());
     bash.output().await.context("cannot start timeout (coreutils)")
