@@ -49,10 +49,18 @@ use std::process::ExitCode;
 
 /// Joins the Istio meshes of independent clusters into a federation.
 #[derive(Debug, Parser)]
-#[command(name = "fedgate", version, about, max_term_width = 100)]
+#[command(name = "fedgate", version, max_term_width = 100)]
 pub struct Cli {
-    /// When to use colours
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    /// When to use colours: auto (on a terminal), always or never
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        display_order = 900
+    )]
     color: ColorChoice,
     #[command(subcommand)]
     command: Command,
@@ -85,7 +93,7 @@ enum Command {
     Status(status::StatusCommand),
     /// Check that a Kubernetes cluster has all that fedgate needs, with a hint for each failure
     #[command(
-        after_help = "Examples:\n  fedgate check --context alpha\n  fedgate check --from-peer --context alpha\n  fedgate check --from-peer beta --dir /etc/fedgate\n\nExits with 1 when a line fails. Warnings are worth a look, and leave it at 0."
+        after_help = "Examples:\n  fedgate check --context alpha\n  fedgate check --from-peer --context alpha\n  fedgate check --from-peer beta --dir /etc/fedgate\n\nExits with 1 when a line fails, and with 0 when there are only warnings."
     )]
     Check(check::CheckCommand),
     /// Show what changed when: roots, keys, peers, exports, grants, conditions
@@ -108,12 +116,12 @@ enum Command {
     Names(names::NamesCommand),
     /// Open the operators' page of a cluster in the browser
     #[command(
-        after_help = "Examples:\n  fedgate ui --dir /etc/fedgate\n  kubectl fedgate ui --context alpha\n\nThe page is on loopback only and changes nothing. In files mode the controller serves it; on Kubernetes this command does, with what your kubeconfig may read."
+        after_help = "Examples:\n  fedgate ui --dir /etc/fedgate\n  kubectl fedgate ui --context alpha\n\nThe page is on loopback only and changes nothing. In files mode the controller serves it. On Kubernetes this command does, and shows what your kubeconfig may read."
     )]
     Ui(ui::UiCommand),
-    /// Decide on what a peer's operator changed
+    /// Approve a peer's new roots, key or UUID
     Peer(peer::PeerCommand),
-    /// Generate the key that signs requests for metadata
+    /// Generate the key that signs requests and documents for peers
     #[command(after_help = "Example:\n  fedgate keygen --out authn.key")]
     Keygen(keygen::Keygen),
     /// Copy the native filter into a folder, from which the gateway loads it
@@ -123,17 +131,17 @@ enum Command {
     CopyFilter(copy_filter::CopyFilter),
     /// Delete everything that the controller has written to a Kubernetes cluster, and nothing else
     #[command(
-        after_help = "Example:\n  fedgate uninstall --context alpha\n\nA controller that runs stops writing; stop it within ten seconds after this has ended, or it begins anew.\nExits with 1 when something could not be deleted."
+        after_help = "Example:\n  fedgate uninstall --context alpha\n\nA running controller stops writing meanwhile. Stop it within ten seconds of the end, or it writes everything again.\nExits with 1 when something could not be deleted."
     )]
     Uninstall(uninstall::Uninstall),
     /// Show connections, refusals and bytes by peer and service, live
     #[command(
-        after_help = "Examples:\n  fedgate top --context alpha\n  fedgate top --dir /etc/fedgate --once --output json\n\nThe numbers are what the gateway's Envoys have counted since they started; in files mode also the egress Envoy's. Exits with 1 when one of them does not answer."
+        after_help = "Examples:\n  fedgate top --context alpha\n  fedgate top --dir /etc/fedgate --once --output json\n\nThe counters are those of the gateway's Envoys since they started, in files mode also of the egress Envoy. Exits with 1 when one of them does not answer."
     )]
     Top(top::Top),
     /// Collect what a bug report needs into one file, without secrets
     #[command(
-        after_help = "Examples:\n  fedgate support-bundle --context alpha\n  fedgate support-bundle --dir /etc/fedgate --log /var/log/envoy/gateway.log\n\nIt has names and addresses of your clusters, so look through it before you send it."
+        after_help = "Examples:\n  fedgate support-bundle --context alpha\n  fedgate support-bundle --dir /etc/fedgate --log /var/log/envoy/gateway.log\n\nIt contains names and addresses of your clusters, so look through it before you send it."
     )]
     SupportBundle(support_bundle::SupportBundle),
     /// Print the completions for a shell

@@ -76,7 +76,9 @@ impl SupportBundle {
         let bundle = runtime.block_on(self.collect(now, Removal::On));
         bundle.write(file, &out)?;
         println!("wrote {} with {}", out.display(), counted(bundle.len(), "file"));
-        println!("look through it before you send it: it has names and addresses of your clusters");
+        println!(
+            "look through it before you send it: it contains names and addresses of your clusters"
+        );
         bundle.missing().for_each(|missing| eprintln!("not in it: {missing}"));
         Ok(ExitStatus::Success)
     }
