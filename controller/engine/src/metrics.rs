@@ -89,7 +89,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("fedgate");
         registry.register(
             "compilations",
-            "How often everything was worked out",
+            "How often the controller compiled its inputs",
             self.compilations.clone(),
         );
         registry.register(
@@ -125,11 +125,7 @@ impl Metrics {
         let members =
             "Members of each federated name, by whether they take calls now; the first 100 names";
         registry.register("federated_members", members, self.members.clone());
-        registry.register(
-            "findings",
-            "What an operator should know, by severity",
-            self.findings.clone(),
-        );
+        registry.register("findings", "Findings, by severity", self.findings.clone());
         let expirations =
             "When each of this cluster's own certificates and roots expires, in seconds since 1970";
         registry.register(
@@ -137,7 +133,7 @@ impl Metrics {
             expirations,
             self.expirations.clone(),
         );
-        let starts = "When each of them became valid, in seconds since 1970";
+        let starts = "When each of this cluster's own certificates and roots became valid, in seconds since 1970";
         registry.register("certificate_start_timestamp_seconds", starts, self.starts.clone());
         self.exporter.register(&mut registry);
         self.importer.register(&mut registry);

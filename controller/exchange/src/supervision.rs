@@ -68,7 +68,7 @@ impl Supervision {
             let wait = backoff(FIRST, LONGEST, panics);
             self.panics.get_or_create(&TaskLabels { task }).inc();
             let then = spell(wait);
-            tracing::error!(peer = %self.peer, task, "a fault of fedgate, please report it: {}; the task begins again in {then}", panic_message(panic));
+            tracing::error!(peer = %self.peer, task, "{}; the task restarts in {then}", panic_message(panic));
             sleep(wait).await;
         }
     }

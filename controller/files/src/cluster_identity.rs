@@ -85,7 +85,7 @@ pub(crate) fn read_other(
         Err(error) => {
             let why = words::io(&error);
             return Err(invalid(format!(
-                "expected a private key in PEM, which cannot be read: {why}; {remedy}"
+                "expected a private key in PEM, found a file that cannot be read: {why}; {remedy}"
             )));
         }
     };

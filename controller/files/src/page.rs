@@ -223,7 +223,7 @@ impl Feeder {
         let saved = spawn_blocking(move || replace(&path, &bytes, Readers::Owner)).await;
         if let Ok(Err(error)) = saved {
             let error = StateError::from(error);
-            tracing::warn!("what happened is not kept over a restart: {error}");
+            tracing::warn!("the history of changes is not stored: {error}");
         }
     }
 }

@@ -73,7 +73,7 @@ impl Health {
         let since = inner.beat.elapsed();
         (since < DEAD)
             .then_some(())
-            .ok_or_else(|| format!("nothing has moved for {} s\n", since.as_secs()))
+            .ok_or_else(|| format!("the main loop has not run for {} s\n", since.as_secs()))
     }
 
     pub(super) fn ready(&self) -> Result<(), String> {

@@ -306,7 +306,7 @@ impl Replica {
             return since.checked_add(DIFFERENCE).ok();
         }
         tracing::warn!(
-            "this replica publishes something else than the leader; give all replicas the same flags"
+            "this replica publishes something other than the leader does; give all replicas the same flags"
         );
         self.outcomes.published.send_replace(Arc::new(exporter::Published::of(
             &under_versions_of(federation, stored),

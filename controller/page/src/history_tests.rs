@@ -30,7 +30,7 @@ fn what_changed_while_nobody_looked_is_found_after_a_restart() {
         "key beta: UUID 22222222-2222-2222-2222-222222222222 became 33333333-3333-3333-3333-333333333333",
         "export stock.shop.svc.alpha.example:80: is no longer exported",
         "export till.shop.svc.alpha.example:80: is exported, granted to 1 peer",
-        "grant web.shop.svc.alpha.example:80: is granted otherwise than before",
+        "grant web.shop.svc.alpha.example:80: its grants have changed",
     ] {
         assert!(texts.iter().any(|text| text == expected), "{expected} in {texts:#?}");
     }

@@ -110,7 +110,7 @@ fn answer_one<T: Serialize>(feed: &Feed, of: impl FnOnce(&Look) -> Option<T>) ->
     let Some(look) = feed.look() else { return answer(feed, |_| ()) };
     match of(&look) {
         Some(found) => Json(found).into_response(),
-        None => (StatusCode::NOT_FOUND, "there is none of this name\n").into_response(),
+        None => (StatusCode::NOT_FOUND, "nothing has this name\n").into_response(),
     }
 }
 

@@ -103,7 +103,7 @@ pub fn panic_message(panic: Box<dyn Any + Send>) -> String {
         .map(|message| *message)
         .or_else(|other| other.downcast::<&str>().map(|message| (*message).to_owned()));
     format!(
-        "an error in this program: {}; please report it",
+        "a bug in fedgate: {}; please report it",
         message.as_deref().unwrap_or("it gave no message")
     )
 }

@@ -100,7 +100,7 @@ impl Approve {
             return Ok(None);
         }
         if let Some(id) = self.id.filter(|id| *id != held.id) {
-            bail!("expected {id} to be held, found {}; compare it anew", held.id);
+            bail!("expected {id} to be held, found {}; compare it again", held.id);
         }
         Ok(Some(held))
     }

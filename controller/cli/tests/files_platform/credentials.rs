@@ -246,7 +246,7 @@ fn a_running_controller_reports_an_expired_certificate_until_renewed() {
     let found: Vec<_> = status["findings"].as_array().unwrap().iter().filter(of_pair).collect();
     let [finding] = found[..] else { panic!("{found:#?}") };
     assert!(
-        finding["message"].as_str().unwrap().ends_with("what was read before stays in force"),
+        finding["message"].as_str().unwrap().ends_with("the previous version stays in force"),
         "{finding}"
     );
 }

@@ -182,7 +182,7 @@ fn a_second_slot_that_cannot_be_used_changes_nothing() {
             let told = finding(status, "invalid_key")?["message"].as_str()?.to_owned();
             told.contains(says).then_some(told)
         });
-        assert!(told.contains("what was read before stays in force"), "{told}");
+        assert!(told.contains("the previous version stays in force"), "{told}");
         assert!(!told.contains(&secret), "{told}");
         let keys = rotation(&scene.beta).unwrap()["keys"].as_array().unwrap().len();
         assert_eq!(keys, 2, "the one before stays");

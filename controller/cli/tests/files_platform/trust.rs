@@ -98,7 +98,7 @@ fn a_swapped_root_is_held_until_it_is_approved() {
     beta.put("identity/roots.pem", &gamma.root_pem);
     let second = alpha.wait("the other change", |status| held(status).filter(|id| *id != first));
     let (code, text) = approve(&alpha, &["--id", &first]);
-    assert!(code == Some(1) && text.contains("compare it anew"), "{text}");
+    assert!(code == Some(1) && text.contains("compare it again"), "{text}");
     alpha.put_annotated_peer(&beta, &[APPROVE, ("fedgate.dev/approve", &first)]);
     let requests = exchanges(&alpha);
     alpha.wait("three more rounds", |_| (exchanges(&alpha) >= requests + 3).then_some(()));

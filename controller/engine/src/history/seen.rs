@@ -213,7 +213,7 @@ impl Changes {
                     self.add(ChangeKind::Grant, service, &text);
                 }
                 Some(old) if old.digest != grants.digest => {
-                    self.add(ChangeKind::Grant, service, "is granted otherwise than before");
+                    self.add(ChangeKind::Grant, service, "its grants have changed");
                 }
                 Some(_) => {}
             }

@@ -82,7 +82,7 @@ impl Metrics {
             self.dropped_connections.clone(),
         );
         metrics.register("connections", "Open connections", self.connections.clone());
-        metrics.register("waiting", "Peers that wait for a change", self.waiting.clone());
+        metrics.register("waiting", "Peers whose request waits for a change", self.waiting.clone());
     }
 
     pub(super) fn dropped(&self, reason: Dropped) {

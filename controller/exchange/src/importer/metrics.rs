@@ -111,11 +111,10 @@ impl Metrics {
         metrics.register("documents", documents, self.documents.clone());
         let confirmed = "When a peer last sent or confirmed its document, in seconds since 1970; a hundred peers by name";
         metrics.register("confirmed_timestamp_seconds", confirmed, self.confirmed.clone());
-        let panics =
-            "How often a task of a peer ended by an error in this program, and was begun again";
+        let panics = "How often a peer's task ended because of a bug in fedgate, and was restarted";
         metrics.register("panics", panics, self.panics.clone());
         metrics.register("peers", "Peers that are polled", self.peers.clone());
-        let waiting = "Peers that tell of a change at once, because a request waits at them";
+        let waiting = "Peers at which a request waits, so that a change is known at once";
         metrics.register("waiting", waiting, self.waiting.clone());
     }
 

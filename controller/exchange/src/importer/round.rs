@@ -395,7 +395,7 @@ impl Poller {
                 self.failed(
                     kind,
                     ExchangeReason::FetchFailed,
-                    "reading the document failed; this is a fault of fedgate",
+                    "reading the document failed because of a bug in fedgate; please report it",
                 );
                 false
             }

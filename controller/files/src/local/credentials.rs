@@ -68,7 +68,7 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, String> {
         ErrorKind::PermissionDenied => {
             "expected a file that the controller may read, found one that it may not; let its user read it".to_owned()
         }
-        _ => format!("expected a file in PEM, which cannot be read: {}; replace it", words::io(&error)),
+        _ => format!("expected a file in PEM, found one that cannot be read: {}; replace it", words::io(&error)),
     }
     };
     // Opening a pipe would wait for a writer.
@@ -123,7 +123,7 @@ fn exposed(
     (mode & forbidden != 0).then(|| {
         let message = format!(
             "other users of this machine may read or change this private key: expected mode {most:04o} at most, found {mode:04o}; \
-             run `chmod {:o} {}`, and replace the key if somebody may have read it",
+             run `chmod {:o} {}`, and replace the key if someone may have read it",
             mode & !forbidden,
             key.path.display()
         );

@@ -65,7 +65,7 @@ impl Reload {
             Ok(text) => text,
             Err(error) => {
                 let message = format!(
-                    "it cannot be read: {}; the settings before stay in force",
+                    "it cannot be read: {}; the previous settings stay in force",
                     words::io(&error)
                 );
                 return vec![Finding::error(FindingReason::Unreadable, object(0), "", message)];
@@ -82,7 +82,8 @@ impl Reload {
             }
             Err(problems) => {
                 let finding = |problem: settings::Problem| {
-                    let message = format!("{}; the settings before stay in force", problem.message);
+                    let message =
+                        format!("{}; the previous settings stay in force", problem.message);
                     Finding::error(
                         FindingReason::InvalidObject,
                         object(problem.line),
@@ -96,7 +97,7 @@ impl Reload {
     }
 
     fn certificate(&self, site: &mut Site) -> Option<Finding> {
-        const STAYS: &str = "the certificate before is still served";
+        const STAYS: &str = "the previous certificate stays in use";
         let error = self.tls.as_ref()?.replace().err()?;
         if site.add_to_faults(&["metadata.tls.certificate", "metadata.tls.key"], STAYS) {
             return None;

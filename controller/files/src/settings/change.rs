@@ -89,6 +89,6 @@ impl Settings {
 
 /// The finding for a changed setting that is read only at the start.
 pub(crate) fn restart_needed(cluster: ObjectRef, field: &str) -> Finding {
-    let message = "it was changed, and what it was before stays in force; restart `fedgate run`";
+    let message = "it has changed, and the old value stays in force; restart `fedgate run`";
     Finding::warning(FindingReason::RestartNeeded, cluster, field, message)
 }

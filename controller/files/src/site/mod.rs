@@ -341,4 +341,4 @@ impl Site {
 /// The settings that name the certificate and key of both Envoys.
 const PAIR: [&str; 2] = ["identity.certificateChain", "identity.privateKey"];
 /// What is in force in place of an unusable file.
-const STAYS: &str = "what was read before stays in force";
+const STAYS: &str = "the previous version stays in force";

@@ -93,7 +93,7 @@ impl ClusterIdentity {
                 if *uuid == self.cluster_uuid && self.keys.iter().any(|own| own == key) =>
             {
                 let message = format!(
-                    "expected another key than that in {AUTHN_KEY}, found {found}; what was read before stays in force: put the other key there, \
+                    "expected another key than that in {AUTHN_KEY}, found {found}; the previous version stays in force: put the other key there, \
                      or remove {OTHER_KEY} if there is none"
                 );
                 let reason = FindingReason::InvalidKey;

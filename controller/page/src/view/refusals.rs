@@ -92,7 +92,7 @@ fn words(reason: Reason) -> (&'static str, &'static str) {
         ),
         Reason::NoSni => (
             "The client sent no server name.",
-            "It is no client of a federation: look for scanners and load balancers' health checks.",
+            "It is not a mesh client: look for scanners and load balancers' health checks.",
         ),
         Reason::BadSni => (
             "The server name does not have Istio's form outbound_.PORT_._.HOST.",
