@@ -107,7 +107,7 @@ pub(crate) struct PublicPort {
     pub protocol: String,
 }
 
-/// A condition of the peer.
+/// A condition of the object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PeerCondition {
