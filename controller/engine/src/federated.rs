@@ -1,5 +1,5 @@
-//! Names that several clusters serve, as operators see them: which member takes calls now, and why
-//! each earlier one is passed over.
+//! Federated names, as operators see them: which member takes calls now, and why each earlier one
+//! is passed over.
 //!
 //! Two things decide: what this cluster compiled ([`FederatedPort`]), and which members its Envoy
 //! finds dead ([`MemberHealth`]). Status, `explain`, the page and the metrics all look through
@@ -198,7 +198,7 @@ impl InForce {
             .collect()
     }
 
-    /// The names that several clusters serve, in order.
+    /// The federated names, in order.
     pub fn federated(&self) -> impl Iterator<Item = FederatedServiceStatus> {
         self.federation.federated_services.iter().flat_map(|service| {
             service.ports.iter().map(|port| FederatedServiceStatus::new(self, service, port))

@@ -8,7 +8,7 @@
 //! | [`in_force`] | what is in force, for all readers |
 //! | [`explain`], [`status`] | why a call passes or not, and the state of the federation |
 //! | [`history`] | what happened when, kept over a restart |
-//! | [`federated`] | names that several clusters serve, and who takes their calls |
+//! | [`federated`] | federated names, and who takes their calls |
 //! | [`readiness`] | whether a peer is ready, in words |
 //! | [`turn`] | whose turn it is when a peer is not ready |
 //! | [`running`] | whether the site's Envoys run |

@@ -28,7 +28,7 @@ pub struct Status {
     pub exports: Vec<ExportStatus>,
     /// What can be reached at the peers, in order of service.
     pub imports: Vec<ImportStatus>,
-    /// The names that several clusters serve.
+    /// The federated names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub federated_services: Vec<FederatedServiceStatus>,
     /// What an operator should know.

@@ -1,5 +1,5 @@
-//! Assigns addresses to imported hosts and to names that several clusters serve, by the rules by
-//! which ports are assigned.
+//! Assigns addresses to imported hosts and to federated names, by the rules by which ports are
+//! assigned.
 //!
 //! A name server may answer with an address for as long as it likes, and programs keep it, so an
 //! address must never come to mean another peer's host. See [`allocate`].
@@ -130,7 +130,7 @@ impl fmt::Display for AddressRange {
 pub struct NamedHosts<'a> {
     /// The imports, whose hosts peers choose.
     pub imports: &'a Imports,
-    /// The names that several clusters serve, which this cluster's operator chooses.
+    /// The federated names, which this cluster's operator chooses.
     pub federated: &'a [FederatedService],
 }
 

@@ -1,5 +1,5 @@
-//! Names that several clusters serve, in the egress: a cluster for each member, and above them
-//! aggregate clusters that take the first member that works.
+//! Federated names, in the egress: a cluster for each member, and above them aggregate clusters
+//! that take the first member that works.
 //!
 //! A member's cluster is its own: unlike that of a peer's imports, it has a fixed server name,
 //! health checks, and takes a gateway out after one failure. An aggregate cluster knows an order

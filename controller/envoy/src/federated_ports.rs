@@ -1,4 +1,4 @@
-//! Assigns local ports, or addresses, to names that several clusters serve.
+//! Assigns local ports, or addresses, to federated names.
 //!
 //! The operator wrote each of these names, so they come before the imports, whose number peers
 //! decide. As with imports, a port never comes to mean another service.

@@ -92,7 +92,7 @@ pub struct EgressInputs<'a> {
     pub ports: &'a BTreeMap<ServiceName, u16>,
     /// Where imports are reached by their own names.
     pub names: EgressNames<'a>,
-    /// The names that several clusters serve, each with a port of `ports`.
+    /// The federated names, each with a port of `ports`.
     pub federated: &'a [FederatedService],
     /// The ready workloads of this cluster's Services, for local members.
     pub endpoints: &'a BTreeMap<ServiceName, BTreeSet<SocketAddr>>,

@@ -54,7 +54,7 @@ impl Status {
         ])
     }
 
-    /// A name that several clusters serve.
+    /// A federated name.
     pub fn federated(&self, service: &str) -> Option<&Value> {
         let names = self.0["federatedServices"].as_array()?;
         names.iter().find(|name| name["service"] == service)
@@ -124,7 +124,7 @@ impl Cluster {
         .await
     }
 
-    /// Waits until the egress has a port for a name that several clusters serve, and listens on it.
+    /// Waits until the egress has a port for a federated name, and listens on it.
     ///
     /// # Errors
     /// When it does not appear.

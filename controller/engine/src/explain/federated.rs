@@ -1,4 +1,4 @@
-//! A call to a name that several clusters serve: which member takes it, and why earlier ones do not.
+//! A call to a federated name: which member takes it, and why earlier ones do not.
 
 use super::{Explainer, Explanation, Question, Sources};
 use crate::federated::{FederatedServiceStatus, MemberStatus};

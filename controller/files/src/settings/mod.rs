@@ -38,7 +38,7 @@ pub struct Settings {
     pub egress: Egress,
     /// `connections`: `keepalive` (`30s`) and `idleTimeout` (`1h`), of both Envoys.
     pub connections: Quiet,
-    /// `federatedServices.suffix` (`global`): what names over several clusters end in.
+    /// `federatedServices.suffix` (`global`): what federated names end in.
     pub federated_suffix: FederatedSuffix,
     /// `metadata`: `listen` (`0.0.0.0:15080`), `path` (`/metadata`), `proxyProtocol` (false), and
     /// `tls` or `plain: true`.

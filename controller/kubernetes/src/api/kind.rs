@@ -10,7 +10,7 @@ pub(crate) enum Kind {
     IstioFederation,
     /// A policy of the administrator (`fedgate.dev`).
     FederationPolicy,
-    /// One name over several clusters (`fedgate.dev`).
+    /// A federated name (`fedgate.dev`).
     FederatedService,
     /// A Service.
     Service,
@@ -40,7 +40,7 @@ pub(crate) enum Kind {
     VirtualService,
     /// A Service that its owner exports, by the Multi-Cluster Services API.
     ServiceExport,
-    /// A name over several clusters, by the same API.
+    /// A name of the Multi-Cluster Services API.
     ServiceImport,
 }
 

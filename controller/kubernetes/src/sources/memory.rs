@@ -107,7 +107,7 @@ pub(crate) struct ClusterRecord {
     /// The labels of the gateway's Pods.
     #[serde(default)]
     pub gateway_selector: Selector,
-    /// The suffix of its names over several clusters.
+    /// The suffix of its federated names.
     #[serde(default)]
     pub federated_suffix: FederatedSuffix,
     /// Whether `ServiceExport`s export Services.

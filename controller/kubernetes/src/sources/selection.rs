@@ -102,7 +102,7 @@ pub(crate) fn service_exports() -> Selection {
     Selection::everywhere("ServiceExports", Kind::ServiceExport)
 }
 
-/// One name over several clusters.
+/// A federated name.
 pub(crate) fn federated_services() -> Selection {
     Selection::everywhere("FederatedServices", Kind::FederatedService)
 }

@@ -1,4 +1,4 @@
-//! The names that several clusters serve, and who takes their calls.
+//! The federated names, and who takes their calls.
 
 use super::{Query, Rows, Words, cut};
 use crate::feed::Look;
