@@ -1,3 +1,4 @@
+mod extension;
 mod rows;
 mod view;
 

@@ -1,22 +1,13 @@
 //! Parses the rows of a private document one by one.
 
-use super::{
-    LocatedGateway, PrivateDocument, PrivateExtension, PublicService, PublicServicePort, View,
-};
-use crate::bundle::Fingerprint;
-use crate::document::{
-    DocumentError, GatewayAddress, GatewayHost, Limits, Locality, Network, Parsed,
-    WorkloadIdentity, read_body,
-};
+use super::{PrivateDocument, PrivateExtension, PublicService, PublicServicePort};
+use crate::document::{DocumentError, GatewayAddress, GatewayHost, Limits, Parsed, read_body};
 use crate::finding::{FindingReason, Findings, ObjectRef, Severity, shown};
 use crate::json::read_object;
 use fedgate_core::{Hostname, ServiceName, ServicePort, TrustDomain};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// The longest entity tag of a public document, in bytes.
-const MAX_TAG: usize = 128;
+use std::collections::BTreeSet;
 
 /// Rows are parsed one by one, so that a bad row does not affect the others.
 #[derive(Deserialize)]
@@ -46,11 +37,6 @@ struct ReadGateway {
 }
 
 #[derive(Deserialize)]
-struct ReadLocality {
-    locality: String,
-}
-
-#[derive(Deserialize)]
 struct ReadService<'a> {
     hostname: String,
     #[serde(borrow)]
@@ -61,32 +47,6 @@ struct ReadService<'a> {
 struct ReadPort {
     name: String,
     port: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReadExtension<'a> {
-    sequence: u64,
-    service_count: u64,
-    #[serde(default)]
-    network: Network,
-    #[serde(default)]
-    gateway_identities: Vec<String>,
-    #[serde(borrow, default)]
-    gateway_localities: Vec<&'a RawValue>,
-    #[serde(default)]
-    passthrough_hosts: Vec<String>,
-    #[serde(default)]
-    applied_roots: Option<Vec<String>>,
-    #[serde(default)]
-    applied_keys: Option<Vec<String>>,
-    #[serde(default)]
-    public_tag: Option<String>,
-    #[serde(default)]
-    stale_after_seconds: Option<u64>,
-    /// Read on its own, so that a bad view does not affect the rest.
-    #[serde(borrow, default)]
-    view: Option<&'a RawValue>,
 }
 
 /// See [`PrivateDocument::parse`].
@@ -140,15 +100,16 @@ fn check_complete(extension: Option<&PrivateExtension>, rows: usize) -> Result<(
     }
 }
 
-struct Reader<'a> {
-    body: &'a [u8],
-    trust_domain: &'a TrustDomain,
-    limits: &'a Limits,
-    findings: Findings,
+/// Reads what a document lists, and collects what is wrong with it.
+pub(super) struct Reader<'a> {
+    pub(super) body: &'a [u8],
+    pub(super) trust_domain: &'a TrustDomain,
+    pub(super) limits: &'a Limits,
+    pub(super) findings: Findings,
 }
 
 impl Reader<'_> {
-    fn drop_row(&mut self, reason: FindingReason, field: String, why: String) {
+    pub(super) fn drop_row(&mut self, reason: FindingReason, field: String, why: String) {
         self.findings.add(
             Severity::Error,
             reason,
@@ -157,21 +118,30 @@ impl Reader<'_> {
         );
     }
 
-    fn gateways(&mut self, rows: &[&RawValue]) -> Vec<GatewayAddress> {
-        let mut gateways = BTreeSet::new();
+    /// Parses the rows of a list. Rows that are wrong are dropped and reported, and of equal ones
+    /// one is kept.
+    pub(super) fn list<R, T: Ord>(
+        &mut self,
+        list: &str,
+        reason: FindingReason,
+        rows: &[R],
+        parse: impl Fn(&R) -> Result<T, String>,
+    ) -> Vec<T> {
+        let mut parsed = BTreeSet::new();
         for (index, row) in rows.iter().enumerate() {
-            match gateway(self.body, row) {
-                Ok(gateway) => {
-                    gateways.insert(gateway);
+            match parse(row) {
+                Ok(row) => {
+                    parsed.insert(row);
                 }
-                Err(why) => self.drop_row(
-                    FindingReason::InvalidGateway,
-                    format!("ingressGateways[{index}]"),
-                    why,
-                ),
+                Err(why) => self.drop_row(reason, format!("{list}[{index}]"), why),
             }
         }
-        gateways.into_iter().collect()
+        parsed.into_iter().collect()
+    }
+
+    fn gateways(&mut self, rows: &[&RawValue]) -> Vec<GatewayAddress> {
+        let body = self.body;
+        self.list("ingressGateways", FindingReason::InvalidGateway, rows, |row| gateway(body, row))
     }
 
     fn services(&mut self, rows: &[&RawValue]) -> Vec<PublicService> {
@@ -259,198 +229,13 @@ impl Reader<'_> {
         }
         ports
     }
-
-    fn extension(&mut self, raw: &RawValue) -> Option<PrivateExtension> {
-        let text = raw.get().as_bytes();
-        let read: ReadExtension<'_> = match read_object(text) {
-            Ok(read) => read,
-            Err(error) => {
-                self.refuse_extension(error.within(self.body, text).to_string());
-                return None;
-            }
-        };
-        let rows = [
-            read.gateway_identities.len(),
-            read.gateway_localities.len(),
-            read.network.pod_cidrs.len(),
-            read.network.service_cidrs.len(),
-        ];
-        if let Some(rows) = rows.into_iter().find(|rows| *rows > self.limits.extension_rows) {
-            self.refuse_extension(format!(
-                "a list has {rows} rows, at most {} are accepted",
-                self.limits.extension_rows
-            ));
-            return None;
-        }
-        if read.network.name.as_ref().is_some_and(|name| name.is_empty() || name.len() > 253) {
-            self.refuse_extension("a network's name has 1 to 253 bytes".to_owned());
-            return None;
-        }
-        let applied = [("appliedRoots", &read.applied_roots), ("appliedKeys", &read.applied_keys)];
-        let rows = applied.map(|(name, rows)| (name, rows.as_ref().map_or(0, Vec::len)));
-        if let Some((name, rows)) = rows.into_iter().find(|(_, rows)| *rows > self.limits.roots) {
-            self.refuse_extension(format!(
-                "{name} has {rows} rows, at most {} are accepted",
-                self.limits.roots
-            ));
-            return None;
-        }
-        let hosts = read.passthrough_hosts.len();
-        if hosts > self.limits.services {
-            self.refuse_extension(format!(
-                "passthroughHosts has {hosts} rows, at most {} are accepted",
-                self.limits.services
-            ));
-            return None;
-        }
-        if read.public_tag.as_ref().is_some_and(|tag| tag.len() > MAX_TAG) {
-            self.refuse_extension(format!("publicTag has more than {MAX_TAG} bytes"));
-            return None;
-        }
-        let ReadExtension {
-            sequence,
-            service_count,
-            network,
-            gateway_identities,
-            gateway_localities,
-            passthrough_hosts,
-            applied_roots,
-            applied_keys,
-            public_tag,
-            stale_after_seconds,
-            view,
-        } = read;
-        Some(PrivateExtension {
-            sequence,
-            service_count,
-            network,
-            passthrough_hosts: self.hosts(&passthrough_hosts),
-            gateway_identities: self.identities(&gateway_identities),
-            gateway_localities: self.localities(&gateway_localities),
-            applied_roots: applied_roots.map(|roots| self.fingerprints("appliedRoots", &roots)),
-            applied_keys: applied_keys.map(|keys| self.fingerprints("appliedKeys", &keys)),
-            public_tag,
-            stale_after_seconds,
-            view: view.and_then(|raw| self.view(raw)),
-        })
-    }
-
-    fn view(&mut self, raw: &RawValue) -> Option<View> {
-        let read = View::parse(raw.get().as_bytes());
-        read.map_err(|why| {
-            let message = format!("it was left out: {why}; ask the peer's operator to correct it");
-            let reason = FindingReason::InvalidExtension;
-            self.findings.add(Severity::Warning, reason, "fedgate.view", message);
-        })
-        .ok()
-    }
-
-    /// For a host that is dropped here, the gateway is expected to answer. So its calls fail, and
-    /// no other server is trusted.
-    fn hosts(&mut self, texts: &[String]) -> Vec<Hostname> {
-        let mut hosts = BTreeSet::new();
-        for (index, text) in texts.iter().enumerate() {
-            match Hostname::parse(text) {
-                Ok(host) if self.trust_domain.owns(&host) => {
-                    hosts.insert(host);
-                }
-                _ => {
-                    let why = format!(
-                        "expected <name>.<namespace>.svc.{}, found {:?}",
-                        self.trust_domain,
-                        shown(text)
-                    );
-                    self.drop_row(
-                        FindingReason::ForeignName,
-                        format!("fedgate.passthroughHosts[{index}]"),
-                        why,
-                    );
-                }
-            }
-        }
-        hosts.into_iter().collect()
-    }
-
-    fn refuse_extension(&mut self, why: String) {
-        let message = format!("it was left out: {why}; ask the peer's operator to correct it");
-        self.findings.add(Severity::Warning, FindingReason::InvalidExtension, "fedgate", message);
-    }
-
-    fn identities(&mut self, uris: &[String]) -> Vec<WorkloadIdentity> {
-        let mut identities = BTreeSet::new();
-        for (index, uri) in uris.iter().enumerate() {
-            match WorkloadIdentity::parse(uri) {
-                Ok(identity) if identity.trust_domain() == self.trust_domain.as_str() => {
-                    identities.insert(identity);
-                }
-                _ => {
-                    let why = format!(
-                        "expected spiffe://{}/<path>, found {:?}",
-                        self.trust_domain,
-                        shown(uri)
-                    );
-                    self.drop_row(
-                        FindingReason::ForeignIdentity,
-                        format!("fedgate.gatewayIdentities[{index}]"),
-                        why,
-                    );
-                }
-            }
-        }
-        identities.into_iter().collect()
-    }
-
-    /// A gateway whose row is dropped here may be anywhere.
-    fn localities(&mut self, rows: &[&RawValue]) -> Vec<LocatedGateway> {
-        let mut localities = BTreeMap::new();
-        for (index, row) in rows.iter().enumerate() {
-            match located(self.body, row) {
-                Ok(LocatedGateway { gateway, locality }) => {
-                    localities.entry(gateway).or_insert(locality);
-                }
-                Err(why) => {
-                    let field = format!("fedgate.gatewayLocalities[{index}]");
-                    self.drop_row(FindingReason::InvalidExtension, field, why);
-                }
-            }
-        }
-        let located = |(gateway, locality)| LocatedGateway { gateway, locality };
-        localities.into_iter().map(located).collect()
-    }
-
-    fn fingerprints(&mut self, list: &str, texts: &[String]) -> Vec<Fingerprint> {
-        let mut fingerprints = BTreeSet::new();
-        for (index, text) in texts.iter().enumerate() {
-            match Fingerprint::parse(text) {
-                Ok(fingerprint) => {
-                    fingerprints.insert(fingerprint);
-                }
-                Err(error) => {
-                    let why = format!("{error}, found {:?}", shown(text));
-                    self.drop_row(
-                        FindingReason::InvalidExtension,
-                        format!("fedgate.{list}[{index}]"),
-                        why,
-                    );
-                }
-            }
-        }
-        fingerprints.into_iter().collect()
-    }
 }
 
-fn gateway(body: &[u8], row: &RawValue) -> Result<GatewayAddress, String> {
+pub(super) fn gateway(body: &[u8], row: &RawValue) -> Result<GatewayAddress, String> {
     let read: ReadGateway = parse_row(body, row)?;
     let address = GatewayHost::parse(&read.address)
         .map_err(|error| format!("{error} ({:?})", shown(&read.address)))?;
     Ok(GatewayAddress { address, port: parse_port(&read.port)? })
-}
-
-fn located(body: &[u8], row: &RawValue) -> Result<LocatedGateway, String> {
-    let read: ReadLocality = parse_row(body, row)?;
-    let refused = |error| format!("{error}, found {:?}", shown(&read.locality));
-    let locality = Locality::parse(&read.locality).map_err(refused)?;
-    Ok(LocatedGateway { gateway: gateway(body, row)?, locality })
 }
 
 fn service<'a>(body: &[u8], row: &'a RawValue) -> Result<(Hostname, Vec<&'a RawValue>), String> {
@@ -471,7 +256,10 @@ fn port(body: &[u8], row: &RawValue) -> Result<PublicServicePort, String> {
 
 /// Reads a row. `row` is a part of `body`, and positions in messages refer to `body`, which the
 /// operator has.
-fn parse_row<'a, T: Deserialize<'a>>(body: &[u8], row: &'a RawValue) -> Result<T, String> {
+pub(super) fn parse_row<'a, T: Deserialize<'a>>(
+    body: &[u8],
+    row: &'a RawValue,
+) -> Result<T, String> {
     let text = row.get().as_bytes();
     read_object(text).map_err(|error| error.within(body, text).to_string())
 }
