@@ -6,6 +6,7 @@
 //! fields are here and in [`crate::federate()`], so both platforms have the same ones.
 
 mod advertise;
+mod endpoint;
 mod federated;
 mod health_check;
 mod peer;
@@ -14,6 +15,7 @@ mod service;
 mod trust;
 
 pub use advertise::ADVERTISE_ANNOTATION;
+pub use endpoint::{EndpointTls, MetadataEndpoint};
 pub(crate) use federated::is_within;
 pub use federated::{
     Everything, FederatedPortSpec, FederatedServiceObject, FederatedServiceSpec, FederatedSuffix,
@@ -22,7 +24,7 @@ pub use federated::{
 };
 pub use health_check::{HealthCheckSpec, MAX_CHECK_TEXT, TcpCheckSpec};
 pub(crate) use peer::check_cluster_domain;
-pub use peer::{EndpointTls, IstioFederationSpec, MetadataEndpoint, MetadataSpec, Peer, peers};
+pub use peer::{IstioFederationSpec, MetadataSpec, Peer, peers};
 pub use policy::{
     CallerSpec, FederationPolicySpec, LabelSelector, LabelSelectorOperator,
     LabelSelectorRequirement, PeerSelection, PolicyBody, PolicyObject, PortRef, ServiceRule,
@@ -91,7 +93,7 @@ pub struct Objects {
     /// The Services. Those that have no export label and are no local member of a
     /// `FederatedService` have no effect and may be left out.
     pub services: Vec<ServiceObject>,
-    /// The names that lead to the same service in several clusters.
+    /// The federated names.
     pub federated_services: Vec<FederatedServiceObject>,
     /// The adapter's findings about what it refused.
     pub findings: Vec<Finding>,
