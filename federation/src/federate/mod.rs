@@ -101,7 +101,7 @@ pub struct LocalCluster {
     pub passthrough: Passthrough,
     /// The addresses that it listens on itself.
     pub own_addresses: OwnAddresses,
-    /// The suffix of its names over several clusters.
+    /// The suffix of its federated names.
     pub federated_suffix: FederatedSuffix,
 }
 
@@ -147,8 +147,8 @@ pub struct Federation {
     pub passthrough: Vec<PassthroughService>,
     /// The imports, in order of trust domain and service.
     pub imports: Imports,
-    /// The names that lead to the same service in several clusters, in order of host name, each
-    /// with its members and whether they take calls.
+    /// The federated names, in order of host name, each with its members and whether they take
+    /// calls.
     pub federated_services: Vec<FederatedService>,
     /// How to probe each peer's gateways. Peers without a usable gateway are not listed.
     pub probe_targets: BTreeMap<PeerName, ProbeTarget>,
