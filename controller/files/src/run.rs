@@ -66,16 +66,10 @@ pub async fn run(dir: &Path) -> Result<()> {
     let mut schedule = CompileSchedule::default();
     let mut saving = interval(SAVING);
     saving.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    reload_all(&mut reload, &mut site, &mut changes);
-    site.show_identity(&probed_with);
+    reload_all(&mut reload, &mut site, &mut changes, &probed_with);
     let ended = loop {
         if schedule.is_due() {
-            schedule.begin();
-            let next = site.compile(Timestamp::now());
-            schedule.end(next.at);
-            if next.retry {
-                schedule.make_due_within(RETRY);
-            }
+            compile(&mut site, &mut schedule);
             if let Some(in_force) = site.in_force().load().as_ref() {
                 members.follow(in_force.members());
                 importer.follow(&in_force.federation, site.knowledge());
@@ -88,16 +82,14 @@ pub async fn run(dir: &Path) -> Result<()> {
                 Request::Stop => break Ok(()),
                 Request::Reload => {
                     tracing::info!("reading all files again (SIGHUP)");
-                    reload_all(&mut reload, &mut site, &mut changes);
-                    site.show_identity(&probed_with);
+                    reload_all(&mut reload, &mut site, &mut changes, &probed_with);
                     schedule.changed();
                 }
             },
             ended = servers.ended() => break Err(ended),
             () = changes.next() => {
-                reload_all(&mut reload, &mut site, &mut changes);
+                reload_all(&mut reload, &mut site, &mut changes, &probed_with);
                 watch_again(dir, &site.settings, &mut paths, &mut changes);
-                site.show_identity(&probed_with);
                 schedule.changed();
             }
             Some(update) = learned.recv() => match site.learned(update) {
@@ -148,13 +140,30 @@ fn tracer(settings: &Settings) -> Result<Tracer> {
     Ok(Tracer::start(settings.tracing.as_ref(), instance)?)
 }
 
-/// Reads all files. Schedules another look if some are still being written.
-fn reload_all(reload: &mut Reload, site: &mut Site, changes: &mut Changes) {
+/// Reads all files, and shows probes the certificate. Schedules another look if some are still
+/// being written.
+fn reload_all(
+    reload: &mut Reload,
+    site: &mut Site,
+    changes: &mut Changes,
+    probed_with: &ProbeIdentity,
+) {
     let began = site.causes.now();
     if reload.all(site, &changes.open_files()) {
         changes.again_in(UNFINISHED);
     }
     site.causes.own("read files", began);
+    site.show_identity(probed_with);
+}
+
+/// Compiles, and schedules when to do so again.
+fn compile(site: &mut Site, schedule: &mut CompileSchedule) {
+    schedule.begin();
+    let next = site.compile(Timestamp::now());
+    schedule.end(next.at);
+    if next.retry {
+        schedule.make_due_within(RETRY);
+    }
 }
 
 /// How soon to look again at a file that is being written.

@@ -38,7 +38,7 @@ pub(super) fn endpoints(
 ) -> Endpoints {
     let mut by_service = ByService::new();
     for (found, slice) in slices {
-        add(&mut by_service, found, slice, findings);
+        Slice { found, slice, findings }.add(&mut by_service);
     }
     let mut endpoints = Endpoints::new();
     for service in services {
@@ -99,82 +99,94 @@ fn service_name(
     ServiceName::new(host, ServicePort::new(port)?).ok()
 }
 
-fn add(
-    by_service: &mut ByService,
-    found: &Found,
-    slice: &EndpointSlice,
-    findings: &mut Vec<Finding>,
-) {
-    let mut refuse = |field: &str, message: String| {
-        findings.push(Finding::warning(
-            FindingReason::InvalidObject,
-            found.id.object(&found.source),
-            field,
-            message,
-        ));
-    };
-    let label = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL));
-    let Some(service) = label.filter(|name| !name.is_empty()) else {
-        let message =
-            "expected the name of the slice's Service, found none; set the label, until then the slice is not used"
-                .to_owned();
-        return refuse(&format!("metadata.labels[{SERVICE_NAME_LABEL}]"), message);
-    };
-    // Some programs omit the type, and nothing depends on it.
-    if !matches!(slice.address_type.as_str(), "" | "IPv4" | "IPv6") {
-        let found = shown(&slice.address_type);
-        return refuse(
-            "addressType",
-            format!(
-                "expected IPv4 or IPv6, found {found:?}; until that is fixed the slice is not used"
-            ),
-        );
-    }
-    for (index, port) in
-        slice.ports.iter().flatten().enumerate().filter(|(_, port)| number(port).is_none())
-    {
-        let found = port.port.map_or_else(|| "none".to_owned(), |port| port.to_string());
-        refuse(
-            &format!("ports[{index}].port"),
-            format!("expected a port from 1 to 65535, found {found}; the port is left out"),
-        );
-    }
-    let workloads = by_service.entry((found.id.namespace.clone(), service.clone())).or_default();
-    let named = slice.endpoints.iter().filter_map(hostname);
-    workloads.pods.extend(named.map(|name| (name.clone(), ByPortName::new())));
-    for (index, endpoint) in
-        slice.endpoints.iter().enumerate().filter(|(_, endpoint)| is_ready(endpoint))
-    {
-        if endpoint.addresses.is_empty() {
-            let field = format!("endpoints[{index}].addresses");
-            refuse(
-                &field,
-                "expected at least one IP address, found none; the endpoint is left out".to_owned(),
-            );
-        }
-        for text in &endpoint.addresses {
-            match text.parse::<IpAddr>() {
-                Ok(address) => {
-                    let ports = slice.ports.as_deref().unwrap_or_default();
-                    add_address(&mut workloads.all, address, ports);
-                    if let Some(pod) =
-                        hostname(endpoint).and_then(|name| workloads.pods.get_mut(name))
-                    {
-                        add_address(pod, address, ports);
-                    }
-                }
-                Err(_) => {
-                    let field = format!("endpoints[{index}].addresses");
-                    refuse(
-                        &field,
-                        format!(
-                            "expected an IP address, found {:?}; the address is left out",
-                            shown(text)
-                        ),
-                    );
-                }
+/// A slice, and where what is wrong with it is reported.
+struct Slice<'a> {
+    found: &'a Found,
+    slice: &'a EndpointSlice,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl<'a> Slice<'a> {
+    /// Adds its addresses. Endpoints and ports that are wrong are left out and reported, and so is
+    /// a slice whose Service or type of address is not known.
+    fn add(mut self, by_service: &mut ByService) {
+        let Some(service) = self.service() else { return };
+        self.check_ports();
+        let slice = self.slice;
+        let workloads =
+            by_service.entry((self.found.id.namespace.clone(), service.clone())).or_default();
+        let named = slice.endpoints.iter().filter_map(hostname);
+        workloads.pods.extend(named.map(|name| (name.clone(), ByPortName::new())));
+        for (index, endpoint) in slice.endpoints.iter().enumerate() {
+            if is_ready(endpoint) {
+                self.add_endpoint(index, endpoint, workloads);
             }
         }
+    }
+
+    /// Returns the name of its Service, if the slice can be used.
+    fn service(&mut self) -> Option<&'a String> {
+        let labels = self.slice.metadata.labels.as_ref();
+        let service = labels.and_then(|labels| labels.get(SERVICE_NAME_LABEL));
+        let service = service.filter(|name| !name.is_empty());
+        if service.is_none() {
+            let field = format!("metadata.labels[{SERVICE_NAME_LABEL}]");
+            self.report(
+                &field,
+                "expected the name of the slice's Service, found none; set the label, until then the slice is not used",
+            );
+        }
+        let kind = self.slice.address_type.as_str();
+        // Some programs omit the type, and nothing depends on it.
+        if service.is_some() && !matches!(kind, "" | "IPv4" | "IPv6") {
+            let found = shown(kind);
+            let message = format!(
+                "expected IPv4 or IPv6, found {found:?}; until that is fixed the slice is not used"
+            );
+            self.report("addressType", &message);
+            return None;
+        }
+        service
+    }
+
+    fn check_ports(&mut self) {
+        for (index, port) in self.slice.ports.iter().flatten().enumerate() {
+            if number(port).is_none() {
+                let found = port.port.map_or_else(|| "none".to_owned(), |port| port.to_string());
+                let message =
+                    format!("expected a port from 1 to 65535, found {found}; the port is left out");
+                self.report(&format!("ports[{index}].port"), &message);
+            }
+        }
+    }
+
+    fn add_endpoint(&mut self, index: usize, endpoint: &Endpoint, workloads: &mut Workloads) {
+        let field = format!("endpoints[{index}].addresses");
+        if endpoint.addresses.is_empty() {
+            let message = "expected at least one IP address, found none; the endpoint is left out";
+            self.report(&field, message);
+        }
+        let ports = self.slice.ports.as_deref().unwrap_or_default();
+        for text in &endpoint.addresses {
+            let Ok(address) = text.parse::<IpAddr>() else {
+                let found = shown(text);
+                let message =
+                    format!("expected an IP address, found {found:?}; the address is left out");
+                self.report(&field, &message);
+                continue;
+            };
+            add_address(&mut workloads.all, address, ports);
+            let pod = hostname(endpoint).and_then(|name| workloads.pods.get_mut(name));
+            if let Some(pod) = pod {
+                add_address(pod, address, ports);
+            }
+        }
+    }
+
+    fn report(&mut self, field: &str, message: &str) {
+        let object = self.found.id.object(&self.found.source);
+        let reason = FindingReason::InvalidObject;
+        self.findings.push(Finding::warning(reason, object, field, message));
     }
 }
 
