@@ -64,8 +64,8 @@ impl Loaded {
     }
 }
 
-/// The task that asks.
-pub(super) struct Asking {
+/// Asks the Pods again and again.
+pub(super) struct TablePoller {
     /// The gateway's Pods.
     pub(super) pods: Watched<GatewayPod>,
     /// What was compiled last, while this replica leads.
@@ -81,7 +81,7 @@ pub(super) struct Asking {
 /// The question: the generation that all Pods should have, and the URL of each Pod.
 type Question = (u64, BTreeMap<String, Option<String>>);
 
-impl Asking {
+impl TablePoller {
     /// Runs forever.
     pub(super) async fn run(mut self) {
         let Ok(asker) = Asker::new() else {

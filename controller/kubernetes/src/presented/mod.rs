@@ -57,7 +57,7 @@ pub(super) fn chains<'a>(presented: Option<&'a Presented>, namespace: &str) -> V
 }
 
 /// Knows which Pods to ask, and for what.
-pub(super) struct Asker {
+pub(super) struct CertificatePoller {
     /// The gateway's Service.
     service: Key,
     /// The port of the Service.
@@ -80,7 +80,7 @@ struct Question {
     proxy_protocol: bool,
 }
 
-impl Asker {
+impl CertificatePoller {
     pub(super) fn new(
         settings: &ControllerSettings,
         sources: &Sources,
@@ -96,6 +96,33 @@ impl Asker {
             services,
             pods,
             as_leader,
+        }
+    }
+
+    /// Asks forever, and publishes the answers.
+    pub(super) async fn run(mut self, sender: watch::Sender<Option<Presented>>) {
+        let (mut answers, mut asked, mut next) = (Answers::default(), None, Instant::now());
+        loop {
+            let Some(question) = self.question() else {
+                (answers, asked) = (Answers::default(), None);
+                publish(&sender, None);
+                self.as_leader.changed().await;
+                continue;
+            };
+            if asked.as_ref() != Some(&question) {
+                next = next.min(Instant::now() + SOON);
+                asked = Some(question.clone());
+            }
+            if Instant::now() < next {
+                tokio::select! {
+                    () = sleep_until(next) => {}
+                    () = self.as_leader.changed() => {}
+                }
+                continue;
+            }
+            let pause = answers.take(round(&question).await);
+            publish(&sender, answers.known());
+            next = Instant::now() + pause.min(answers.before_expiry(Timestamp::now()));
         }
     }
 
@@ -125,33 +152,6 @@ impl Asker {
     fn address(&self, service: Option<&GatewayService>, pod: &GatewayPod) -> Option<SocketAddr> {
         let port = service.map_or(Some(self.port), |service| service.port_of(pod, self.port));
         Some(SocketAddr::from((pod.ip?, port?)))
-    }
-}
-
-/// Asks forever, and publishes the answers.
-pub(super) async fn ask(mut asker: Asker, sender: watch::Sender<Option<Presented>>) {
-    let (mut answers, mut asked, mut next) = (Answers::default(), None, Instant::now());
-    loop {
-        let Some(question) = asker.question() else {
-            (answers, asked) = (Answers::default(), None);
-            publish(&sender, None);
-            asker.as_leader.changed().await;
-            continue;
-        };
-        if asked.as_ref() != Some(&question) {
-            next = next.min(Instant::now() + SOON);
-            asked = Some(question.clone());
-        }
-        if Instant::now() < next {
-            tokio::select! {
-                () = sleep_until(next) => {}
-                () = asker.as_leader.changed() => {}
-            }
-            continue;
-        }
-        let pause = answers.take(round(&question).await);
-        publish(&sender, answers.known());
-        next = Instant::now() + pause.min(answers.before_expiry(Timestamp::now()));
     }
 }
 

@@ -4,10 +4,10 @@ use super::{LEARNED, importer_settings};
 use crate::identity::ClusterIdentity;
 use crate::leader::changes::Keeper;
 use crate::leader::election::{Election, Leadership};
-use crate::loaded::{Asking, Loaded};
+use crate::loaded::{Loaded, TablePoller};
 use crate::metrics::Metrics as OwnMetrics;
 use crate::module::Module;
-use crate::presented;
+use crate::presented::CertificatePoller;
 use crate::probes::{BEAT, Health};
 use crate::replica::as_leader::AsLeader;
 use crate::replica::compiled::Compiled;
@@ -101,17 +101,17 @@ impl ReplicaLoop {
         tasks.spawn("the writer of Events", write_events);
         let loaded = Loaded::default();
         let as_leader = AsLeader::new(compiled.clone(), leadership.clone());
-        let asking = Asking {
+        let table_poller = TablePoller {
             pods: sources.pods().clone(),
             as_leader: as_leader.clone(),
             loaded: loaded.clone(),
             wake: Arc::clone(&wakes.outputs),
             metrics: own_metrics.clone(),
         };
-        tasks.spawn("the question for the gateway's tables", asking.run());
+        tasks.spawn("the check of the gateway's tables", table_poller.run());
         let (sender, presented) = watch::channel(None);
-        let asker = presented::Asker::new(&settings, &sources, as_leader.clone());
-        tasks.spawn("the question for the gateway's certificates", presented::ask(asker, sender));
+        let poller = CertificatePoller::new(&settings, &sources, as_leader.clone());
+        tasks.spawn("the check of the gateway's certificates", poller.run(sender));
         let certificates = Certificates { endpoint, presented };
         let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
         let (kept, changes) = watch::channel(None);

@@ -74,7 +74,7 @@ pub(crate) struct Writer {
     pub loaded: Loaded,
     /// The objects whose status is written.
     pub federations: Watched<FederationObject>,
-    /// The same, for the names over several clusters.
+    /// The same, for the federated names.
     pub federated_services: Watched<FederatedObject>,
     /// The same, for the exports by the Multi-Cluster Services API; `None` if they do not count.
     pub service_exports: Option<Watched<McsObject>>,
@@ -154,6 +154,9 @@ impl Pass {
     }
 }
 
+/// The gateway has a newer table, so a new compilation has to come first.
+struct Overtaken;
+
 impl Writer {
     /// Runs until the sender of compilations is gone.
     pub(crate) async fn run(mut self) {
@@ -232,38 +235,11 @@ impl Writer {
         remembered: &mut Remembered,
         pass: &mut Pass,
     ) -> bool {
-        let InForce { local, federation, table, .. } = &compiled.in_force;
-        let table = compiled.has_table.then_some(table);
         let change = remembered.change_of(compiled);
         let step = change.step("write gateway");
-        let shipping = self.shipping(pass);
-        let (objects, too_large) =
-            gateway::objects(&self.settings, local, federation, table, &shipping);
-        pass.findings.extend(too_large.clone());
-        let awaits_first_answer = compiled.awaits_first_answer();
-        for desired in &objects {
-            if awaits_first_answer
-                && desired.name == gateway::TRUST_BUNDLE
-                && self.is_there(desired)
-            {
-                // The roots of a peer that has not been asked yet must stay in the gateway.
-                pass.wanted.add(desired);
-                continue;
-            }
-            if self.is_overtaken(desired, compiled, remembered) {
-                self.compile.notify_one();
-                return false;
-            }
-            if desired.name == MODULES && shipping.drops && pass.has_failed() {
-                // The existing table may name the module that is to be dropped.
-                pass.wanted.add(desired);
-                continue;
-            }
-            self.write_one(desired, remembered, pass).await;
-        }
-        if !pass.has_failed() {
-            self.bring_mounts_up_to_date(pass).await;
-        }
+        let Ok(too_large) = self.write_gateway(compiled, remembered, pass).await else {
+            return false;
+        };
         drop(step);
         let step = change.step("store");
         let unprepared = self.prepare_passthrough(compiled, remembered, pass).await;
@@ -300,6 +276,47 @@ impl Writer {
         remembered.finished = Arc::downgrade(compiled);
         change.end();
         true
+    }
+
+    /// Writes what the gateway needs: the filter, its table, the roots and the listener. Returns
+    /// the finding about a table that is too large.
+    async fn write_gateway(
+        &self,
+        compiled: &Arc<Compiled>,
+        remembered: &mut Remembered,
+        pass: &mut Pass,
+    ) -> Result<Option<Finding>, Overtaken> {
+        let InForce { local, federation, table, .. } = &compiled.in_force;
+        let table = compiled.has_table.then_some(table);
+        let shipping = self.shipping(pass);
+        let (objects, too_large) =
+            gateway::objects(&self.settings, local, federation, table, &shipping);
+        pass.findings.extend(too_large.clone());
+        let awaits_first_answer = compiled.awaits_first_answer();
+        for desired in &objects {
+            if awaits_first_answer
+                && desired.name == gateway::TRUST_BUNDLE
+                && self.is_there(desired)
+            {
+                // The roots of a peer that has not been asked yet must stay in the gateway.
+                pass.wanted.add(desired);
+                continue;
+            }
+            if self.is_overtaken(desired, compiled, remembered) {
+                self.compile.notify_one();
+                return Err(Overtaken);
+            }
+            if desired.name == MODULES && shipping.drops && pass.has_failed() {
+                // The existing table may name the module that is to be dropped.
+                pass.wanted.add(desired);
+                continue;
+            }
+            self.write_one(desired, remembered, pass).await;
+        }
+        if !pass.has_failed() {
+            self.bring_mounts_up_to_date(pass).await;
+        }
+        Ok(too_large)
     }
 
     /// Decides what to do about the filter's module.
