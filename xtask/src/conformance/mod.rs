@@ -16,7 +16,7 @@ const PAGE: &str = "docs/conformance.md";
 const INTRODUCTION: &str = "\
 # Conformance to the peer protocol
 
-Look up here what fedgate does with each line of the protocol that Deckhouse (DKP) clusters speak to their peers, and
+Look up what fedgate does with each line of the protocol that Deckhouse (DKP) clusters speak to their peers, and
 which test shows it. *Stricter* marks what fedgate does beyond the protocol. The numbers are those of the sections in
 the protocol's description.
 
