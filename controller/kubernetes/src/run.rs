@@ -27,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+mod leader_tasks;
 pub(super) mod replica_loop;
 #[cfg(test)]
 mod tests;

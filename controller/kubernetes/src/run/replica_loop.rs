@@ -1,20 +1,16 @@
 //! The loop of a replica, with the tasks that work for it: watches in, compilations out.
 
+use super::leader_tasks::LeaderTasks;
 use super::{LEARNED, importer_settings};
 use crate::identity::ClusterIdentity;
-use crate::leader::changes::Keeper;
 use crate::leader::election::{Election, Leadership};
-use crate::loaded::{Loaded, TablePoller};
 use crate::metrics::Metrics as OwnMetrics;
 use crate::module::Module;
-use crate::presented::CertificatePoller;
 use crate::probes::{BEAT, Health};
-use crate::replica::as_leader::AsLeader;
 use crate::replica::compiled::Compiled;
 use crate::replica::{Certificates, Outcomes, Replica};
 use crate::settings::ControllerSettings;
 use crate::sinks::outputs::Outputs;
-use crate::sinks::{events, writer::Writer};
 use crate::sources::{Sources, Wakes};
 use anyhow::Result;
 use fedgate_engine::confirmations::Confirmations;
@@ -88,63 +84,29 @@ impl ReplicaLoop {
         } = parts;
         let (wakes, mut tasks) = (Wakes::default(), Tasks::default());
         let sources = Sources::start(&client, &settings, &wakes, &mut tasks);
+        let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
         let replica_name = format!("{}_{}", settings.pod_name, uuid::Uuid::new_v4());
         let confirmations = Confirmations::default();
         let (election, leadership) =
             Election::new(&client, settings.namespaces.own(), replica_name, confirmations.clone());
-        let election = election.noticing(wakes.rollbacks.clone());
         let rollbacks = wakes.rollbacks.clone();
+        let election = election.noticing(rollbacks.clone());
 
         let (updates, learned) = mpsc::channel(LEARNED);
         let (newest, compiled) = watch::channel(None);
-        let (events, write_events) = events::start(client.clone(), &settings);
-        tasks.spawn("the writer of Events", write_events);
-        let loaded = Loaded::default();
-        let as_leader = AsLeader::new(compiled.clone(), leadership.clone());
-        let table_poller = TablePoller {
-            pods: sources.pods().clone(),
-            as_leader: as_leader.clone(),
-            loaded: loaded.clone(),
-            wake: Arc::clone(&wakes.outputs),
-            metrics: own_metrics.clone(),
+        let mut leader_tasks = LeaderTasks {
+            client: &client,
+            settings: &settings,
+            sources: &sources,
+            wakes: &wakes,
+            leadership: &leadership,
+            newest: &compiled,
+            metrics: &own_metrics,
+            tasks: &mut tasks,
         };
-        tasks.spawn("the check of the gateway's tables", table_poller.run());
-        let (sender, presented) = watch::channel(None);
-        let poller = CertificatePoller::new(&settings, &sources, as_leader.clone());
-        tasks.spawn("the check of the gateway's certificates", poller.run(sender));
-        let certificates = Certificates { endpoint, presented };
-        let outputs = Arc::new(Outputs::start(&client, &settings, &wakes, &mut tasks));
-        let (kept, changes) = watch::channel(None);
-        let keeper = Keeper {
-            client: client.clone(),
-            settings: Arc::clone(&settings),
-            as_leader,
-            leadership: leadership.clone(),
-            kept,
-            wake: Arc::clone(&wakes.outputs),
-        };
-        tasks.spawn("the history of changes", keeper.run());
-        let writer = Writer {
-            settings: Arc::clone(&settings),
-            outputs: Arc::clone(&outputs),
-            module,
-            pods: sources.pods().clone(),
-            loaded,
-            federations: sources.federations().clone(),
-            federated_services: sources.federated_services().clone(),
-            service_exports: sources.watched_service_exports().cloned(),
-            service_imports: sources.service_imports().cloned(),
-            leadership: leadership.clone(),
-            newest: compiled.clone(),
-            changed: Arc::clone(&wakes.outputs),
-            compile: Arc::clone(&wakes.inputs),
-            published: published.clone(),
-            changes,
-            events,
-            metrics: own_metrics.clone(),
-            client,
-        };
-        tasks.spawn("the writer", writer.run());
+        let certificates = Certificates { endpoint, presented: leader_tasks.poll_certificates() };
+        leader_tasks.write(Arc::clone(&outputs), module, published.clone());
+
         let asking = (importer_settings(&settings, (&identity, &keyring), &metrics), updates);
         let kept_settings = Arc::clone(&settings);
         let outcomes = Outcomes { newest, published, confirmations };
