@@ -1,7 +1,7 @@
 //! Checks the alerts of the chart with Prometheus's own tool, and that each has its tests and its
-//! runbook.
+//! runbook; and the dashboards.
 
-use crate::{prometheus, root, run};
+use crate::{dashboards, prometheus, root, run};
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
 
@@ -12,12 +12,13 @@ const TESTS: &str = "e2e/monitoring/rules_test.yaml";
 /// The page with the runbooks.
 const RUNBOOKS: &str = "docs/troubleshooting.md";
 
-/// Checks and tests the alerts.
+/// Checks and tests the alerts, and checks the dashboards.
 ///
 /// # Errors
-/// When a rule is wrong, a test of a rule fails, an alert lacks a test or a runbook, or promtool
-/// cannot be built.
+/// When a rule is wrong, a test of a rule fails, an alert lacks a test or a runbook, Grafana would
+/// not load a dashboard, or promtool cannot be built.
 pub fn check() -> Result<()> {
+    dashboards::check()?;
     let [rules, tests, runbooks] = [RULES, TESTS, RUNBOOKS].map(read);
     let missing = missing(&rules?, &tests?, &runbooks?);
     ensure!(missing.is_empty(), "{}", missing.join("\n"));

@@ -67,7 +67,8 @@ impl Module {
             return Ok(path);
         }
         let flags = program.flags();
-        let folder = tools().join(format!("{}-{}", program.name, self.hash(&flags)?));
+        let own = (program.package == ".").then_some("main.go");
+        let folder = tools().join(format!("{}-{}", program.name, self.hash(&flags, own)?));
         let binary = folder.join(program.name);
         made_once(program.name, &binary, |partial| self.build(program, &flags, partial))?;
         Ok(binary)
@@ -126,10 +127,10 @@ impl Module {
         Ok(go)
     }
 
-    /// A hash of a build's inputs: another version or flag gives another folder.
-    fn hash(&self, flags: &[String]) -> Result<String> {
+    /// A hash of a build's inputs: another version, flag or source gives another folder.
+    fn hash(&self, flags: &[String], own: Option<&str>) -> Result<String> {
         let mut hash = Sha256::new();
-        for file in ["go.mod", "go.sum"].map(|name| self.folder.join(name)) {
+        for file in ["go.mod", "go.sum"].into_iter().chain(own).map(|name| self.folder.join(name)) {
             hash.update(
                 std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?,
             );

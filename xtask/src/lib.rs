@@ -7,6 +7,7 @@ pub mod check;
 pub mod chromium;
 pub mod conformance;
 pub mod coredns;
+pub mod dashboards;
 #[cfg(unix)]
 pub mod dist;
 pub mod envoy;

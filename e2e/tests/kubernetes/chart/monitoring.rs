@@ -1,4 +1,4 @@
-//! Alerts and dashboard use only metrics that exist.
+//! Alerts and dashboards use only metrics that exist, and Grafana would load the dashboards.
 
 use anyhow::ensure;
 use fedgate_e2e::chart;
@@ -67,6 +67,34 @@ fn alerts_and_panels_use_metrics_that_exist() {
             descriptions.len() >= 8 && descriptions.iter().all(|text| text.ends_with(['.', '?'])),
             "{descriptions:?}"
         );
+        Ok(())
+    });
+}
+
+/// By Grafana's own types. Each change is one that Grafana would refuse or not show.
+#[test]
+fn grafana_would_load_the_dashboards() {
+    const CHANGES: [(&str, &str, &str); 7] = [
+        ("\"gridPos\"", "\"gridpos\"", "unexpected field 'gridpos'"),
+        ("\"expr\"", "\"exrp\"", "unexpected field 'exrp'"),
+        ("\"h\": 8", "\"h\": \"8\"", "gridPos.h"),
+        ("\"w\": 12", "\"w\": 25", "gridPos.w"),
+        ("\"timeseries\"", "\"timeserie\"", "no panel of the type \"timeserie\""),
+        ("\"schemaVersion\": 39", "\"schemaVersion\": \"39\"", "schemaVersion"),
+        ("\"cps\"", "\"calls\"", "Grafana has no \"calls\""),
+    ];
+    scenario("dashboards", async |_: &RunFolder| {
+        let rendered = chart::render_file(&chart::folder().join("ci/monitoring.yaml")).await?;
+        let dashboards = rendered.object("ConfigMap", "fedgate-dashboard")?;
+        for name in ["fedgate.json", "fedgate-federation.json"] {
+            let text = dashboards["data"][name].as_str().unwrap_or_default();
+            let faults = xtask::dashboards::faults(text)?;
+            ensure!(faults.is_empty(), "{name}: {faults:#?}");
+            for (from, to, fault) in CHANGES {
+                let faults = xtask::dashboards::faults(&text.replace(from, to))?;
+                ensure!(faults.iter().any(|one| one.contains(fault)), "{name} {to}: {faults:#?}");
+            }
+        }
         Ok(())
     });
 }
