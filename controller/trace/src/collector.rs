@@ -1,6 +1,7 @@
 //! How spans get to the collector: one bounded POST at a time, on the process's own runtime.
 
-use crate::Endpoint;
+use crate::tracer::StartError;
+use crate::{Endpoint, roots};
 use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use reqwest::redirect::Policy;
@@ -15,6 +16,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The size limit of an answer in bytes. A collector says little.
 const ANSWER: usize = 64 << 10;
 
+/// What rustls says of a certificate whose CA is not known.
+const UNTRUSTED: &str = "UnknownIssuer";
+
 /// The collector's client.
 #[derive(Debug, Clone)]
 pub(crate) struct Collector {
@@ -27,13 +31,19 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    pub(crate) fn new(endpoint: &Endpoint) -> reqwest::Result<Self> {
-        let client = reqwest::Client::builder()
+    pub(crate) fn new(endpoint: &Endpoint) -> Result<Self, StartError> {
+        let builder = reqwest::Client::builder()
             .timeout(LIMIT)
             .connect_timeout(LIMIT)
             .redirect(Policy::none())
-            .no_proxy()
-            .build()?;
+            .no_proxy();
+        let client = match roots::named(|name| std::env::var_os(name))? {
+            Some(only) => builder.tls_certs_only(only),
+            None if endpoint.is_https() => builder,
+            // A system without CAs is no obstacle.
+            None => builder.tls_certs_only([]),
+        };
+        let client = client.build()?;
         let (runtime, fails) = (Handle::current(), Arc::default());
         Ok(Self { client, runtime, endpoint: endpoint.clone(), fails })
     }
@@ -57,7 +67,7 @@ impl Collector {
         let why = match outcome {
             Ok(response) if response.status().is_success() => None,
             Ok(response) => Some(format!("it answers {}", response.status())),
-            Err(error) => Some(words(error.as_ref())),
+            Err(error) => Some(words(error.as_ref()) + hint(error.as_ref())),
         };
         match (why, &self.endpoint) {
             (None, endpoint) => {
@@ -82,6 +92,15 @@ impl HttpClient for Collector {
         let outcome = sending.await.unwrap_or_else(|error| Err(error.into()));
         self.report(&outcome);
         outcome
+    }
+}
+
+/// What to do about a certificate that is not believed.
+fn hint(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let mut causes = std::iter::successors(Some(error), |cause| cause.source());
+    match causes.any(|cause| cause.to_string().contains(UNTRUSTED)) {
+        true => "; set OTEL_EXPORTER_OTLP_CERTIFICATE to a file with the CA of its certificate",
+        false => "",
     }
 }
 

@@ -30,6 +30,11 @@ impl Endpoint {
         (is_http && is_bare).then_some(Self(url)).ok_or(InvalidEndpoint)
     }
 
+    /// Whether spans are sent over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// The URL that spans are sent to: the base with `/v1/traces`, as OpenTelemetry specifies.
     pub(crate) fn traces(&self) -> String {
         format!("{}/v1/traces", self.0.as_str().trim_end_matches('/'))

@@ -19,12 +19,14 @@ mod change;
 mod collector;
 mod endpoint;
 mod origin;
+mod roots;
 mod tracer;
 
 pub use causes::{Causes, Received};
 pub use change::{Change, Step};
 pub use endpoint::{Endpoint, EndpointText, InvalidEndpoint};
 pub use origin::{Origin, TRACEPARENT};
+pub use roots::RootsError;
 pub use tracer::{Instance, StartError, Tracer};
 
 #[cfg(any(test, feature = "test-support"))]

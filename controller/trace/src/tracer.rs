@@ -2,6 +2,7 @@
 
 use crate::Endpoint;
 use crate::collector::Collector;
+use crate::roots::RootsError;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
@@ -41,12 +42,13 @@ impl Tracer {
     /// Spans wait in a queue of 2,048 and leave in batches, every five seconds. If the collector
     /// does not take them, they are dropped. The environment variables of OpenTelemetry's SDK apply
     /// (`OTEL_BSP_…`, `OTEL_TRACES_SAMPLER`, `OTEL_RESOURCE_ATTRIBUTES`,
-    /// `OTEL_EXPORTER_OTLP_HEADERS`), except for those that name the endpoint or the protocol.
+    /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_CERTIFICATE`), except for those that name
+    /// the endpoint or the protocol.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// If the system has no source of TLS roots, or an environment variable is wrong.
+    /// If the endpoint is `https` and the system has no CAs, or an environment variable is wrong.
     pub fn start(endpoint: Option<&Endpoint>, instance: Instance<'_>) -> Result<Self, StartError> {
         let Some(endpoint) = endpoint else { return Ok(Self::default()) };
         let exporter = opentelemetry_otlp::SpanExporter::builder()
@@ -92,6 +94,9 @@ pub enum StartError {
     /// The HTTP client cannot be built.
     #[error("the client for the OTLP endpoint cannot start: {0}")]
     Client(#[from] reqwest::Error),
+    /// The CAs of the endpoint's certificate cannot be read.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// The exporter refuses its settings.
     #[error("an OTEL_ environment variable is wrong: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),

@@ -104,6 +104,10 @@
 - name: FEDGATE_MCS_IMPORTS
   value: {{ $v.mcs.imports | quote }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_TRACING_OTLP_ENDPOINT" "value" $v.tracing.otlpEndpoint) }}
+{{- if $v.tracing.caConfigMap }}
+- name: OTEL_EXPORTER_OTLP_CERTIFICATE
+  value: /etc/fedgate/tracing-ca/ca.crt
+{{- end }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_NETWORK" "value" $v.network.name) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_POD_CIDRS" "value" (join "," $v.network.podCIDRs)) }}
 {{- include "fedgate.optional" (dict "name" "FEDGATE_SERVICE_CIDRS" "value" (join "," $v.network.serviceCIDRs)) }}

@@ -4,8 +4,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -31,18 +34,43 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) fn start() -> Self {
+        Self::listen(None)
+    }
+
+    /// A collector with a certificate of this CA.
+    pub(crate) fn start_with_tls(ca: &CertifiedIssuer<'_, KeyPair>) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let certificate = parameters.signed_by(&key, ca).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let versions = ServerConfig::builder_with_provider(provider);
+        let config = versions.with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![certificate], key);
+        Self::listen(Some(Arc::new(config.unwrap())))
+    }
+
+    fn listen(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let collector = Self {
-            url: format!("http://{}", listener.local_addr().unwrap()),
+            url: format!("{scheme}://{}", listener.local_addr().unwrap()),
             spans: Arc::default(),
             connections: Arc::default(),
         };
         let accepting = collector.clone();
         thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for mut stream in listener.incoming().flatten() {
                 *accepting.connections.lock().unwrap() += 1;
-                let serving = accepting.clone();
-                thread::spawn(move || while serving.answer(&stream).is_some() {});
+                let (serving, tls) = (accepting.clone(), tls.clone());
+                thread::spawn(move || match tls {
+                    None => while serving.answer(&mut stream).is_some() {},
+                    Some(tls) => {
+                        let connection = ServerConnection::new(tls).unwrap();
+                        let mut stream = StreamOwned::new(connection, stream);
+                        while serving.answer(&mut stream).is_some() {}
+                    }
+                });
             }
         });
         collector
@@ -58,8 +86,8 @@ impl Collector {
     }
 
     /// Answers one request. `None` at the end of the connection.
-    fn answer(&self, mut stream: &TcpStream) -> Option<()> {
-        let mut reader = BufReader::new(stream);
+    fn answer(&self, stream: &mut (impl Read + Write)) -> Option<()> {
+        let mut reader = BufReader::new(&mut *stream);
         let mut head = Vec::new();
         loop {
             let mut line = String::new();

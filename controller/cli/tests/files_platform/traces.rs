@@ -1,8 +1,9 @@
 //! The trace of a label, through two clusters.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, authority, fedgate};
 use crate::otlp::{Collector, Recorded};
 use serde_json::Value;
+use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Two clusters whose changes are traced; beta exports `web`.
@@ -149,6 +150,89 @@ fn a_dead_collector_is_logged_once_and_delays_nothing() {
         let lines: Vec<_> = lines.collect();
         assert!(lines.len() == 1 && lines[0].contains(&endpoint), "{log}");
     }
+}
+
+/// One cluster with a service, whose changes go to this endpoint.
+fn traced_alone(endpoint: &str, environment: &[(&str, &str)]) -> Cluster {
+    let mut alpha = Cluster::new("alpha");
+    let settings = format!("{}tracing: {{otlpEndpoint: '{endpoint}'}}\n", alpha.settings());
+    alpha.put("fedgate.yaml", &settings);
+    alpha.put_service("web");
+    alpha.start_with(environment);
+    alpha
+}
+
+/// Stops it, and returns its log. The last spans are sent, or not, before the end.
+fn log_to_the_end(mut cluster: Cluster) -> String {
+    assert_eq!(cluster.stop(), 0);
+    cluster.log()
+}
+
+#[test]
+fn a_collector_with_a_private_ca_gets_spans_if_the_ca_is_given() {
+    let ca = authority();
+    let collector = Collector::start_with_tls(&ca);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        path.display().to_string()
+    };
+    let (right, wrong) = (file("ca.pem", &ca.pem()), file("other.pem", &authority().pem()));
+    let general = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+    for (variable, own) in
+        [(general, &right), ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", &right), (general, &wrong)]
+    {
+        let before = collector.spans().len();
+        // The one for traces counts, if both are set.
+        let log =
+            log_to_the_end(traced_alone(&collector.url, &[(general, &wrong), (variable, own)]));
+        let arrived = collector.spans().len() > before;
+        assert_eq!(arrived, *own == right, "{variable}: {log}");
+        assert_eq!(
+            !arrived,
+            log.contains("UnknownIssuer; set OTEL_EXPORTER_OTLP_CERTIFICATE"),
+            "{log}"
+        );
+    }
+    let log = log_to_the_end(traced_alone(&collector.url, &[]));
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("spans are dropped")).collect();
+    assert!(
+        lines.len() == 1 && lines[0].contains("set OTEL_EXPORTER_OTLP_CERTIFICATE to a file"),
+        "{log}"
+    );
+}
+
+/// A wrong file is refused at the start: otherwise nobody would notice for hours.
+#[test]
+fn a_file_without_cas_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty.pem");
+    std::fs::File::create(&empty).unwrap();
+    for (file, why) in [(empty, "it has none"), (folder.path().join("none.pem"), "No such file")] {
+        let cluster = Cluster::new("alpha");
+        let settings =
+            format!("{}tracing: {{otlpEndpoint: 'https://127.0.0.1:4318'}}\n", cluster.settings());
+        cluster.put("fedgate.yaml", &settings);
+        let mut command = fedgate();
+        command.args(["run", "--dir"]).arg(cluster.folder());
+        let output = command.env("OTEL_EXPORTER_OTLP_CERTIFICATE", &file).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let expected = format!("OTEL_EXPORTER_OTLP_CERTIFICATE={}: expected", file.display());
+        assert!(
+            !output.status.success() && said.contains(&expected) && said.contains(why),
+            "{said}"
+        );
+    }
+}
+
+/// A small system has no CAs, and a collector without TLS needs none.
+#[test]
+fn a_system_without_cas_traces_over_http() {
+    let collector = Collector::start();
+    let nothing = [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/dev/null")];
+    log_to_the_end(traced_alone(&collector.url, &nothing));
+    assert!(!collector.spans().is_empty());
 }
 
 fn nanoseconds() -> u64 {

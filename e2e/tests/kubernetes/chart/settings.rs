@@ -60,6 +60,7 @@ fn each_setting_of_the_controller_has_a_value() {
             ("FEDGATE_METADATA_PROXY_PROTOCOL", "true"),
             ("FEDGATE_IDLE_TIMEOUT", "never"),
             ("FEDGATE_GATEWAY_ACCESS_LOG", "false"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/etc/fedgate/tracing-ca/ca.crt"),
         ] {
             ensure!(
                 everything.get(variable).is_some_and(|given| given == value),
