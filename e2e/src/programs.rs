@@ -52,6 +52,15 @@ pub fn previous_filter() -> Result<&'static Path> {
     path(&PREVIOUS_FILTER)
 }
 
+/// The controller of the commit that has [`previous_native_filter`].
+///
+/// # Errors
+/// When the history lacks it, or it does not compile.
+pub fn previous_native_fedgate() -> Result<&'static Path> {
+    static PREVIOUS_NATIVE: Built = LazyLock::new(xtask::previous::native_fedgate);
+    path(&PREVIOUS_NATIVE)
+}
+
 /// The native filter of an earlier commit.
 ///
 /// # Errors

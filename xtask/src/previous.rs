@@ -58,18 +58,29 @@ fn build_there(commit: &str, package: &str, profile: &str, folder: &Path) -> Res
 
 /// Builds the commit's `fedgate` if it is out of date, and returns its path.
 ///
-/// It has a target folder of its own, but shares the crates of the registry that this checkout has
-/// compiled already.
-///
 /// # Errors
 /// When the commit is missing, or does not compile.
 pub fn fedgate() -> Result<PathBuf> {
-    let folder = target().join("previous/fedgate");
-    run(cargo_there(COMMIT)?
+    fedgate_of(COMMIT, APART, "previous/fedgate")
+}
+
+/// Builds the `fedgate` of [`NATIVE_COMMIT`] if it is out of date, and returns its path.
+///
+/// # Errors
+/// When the commit is missing, or does not compile.
+pub fn native_fedgate() -> Result<PathBuf> {
+    fedgate_of(NATIVE_COMMIT, APART_FROM_BOTH, "previous/fedgate-native")
+}
+
+/// Builds a commit's `fedgate` into a target folder of its own, which shares the crates of the
+/// registry that this checkout has compiled already.
+fn fedgate_of(commit: &str, apart: &str, folder: &str) -> Result<PathBuf> {
+    let folder = target().join(folder);
+    run(cargo_there(commit)?
         .args(["build", "--quiet", "--workspace", "--bin", "fedgate", "--target-dir"])
         .arg(&folder)
         .env("CARGO_BUILD_BUILD_DIR", target())
-        .env("CARGO_PROFILE_DEV_DEBUG", APART))?;
+        .env("CARGO_PROFILE_DEV_DEBUG", apart))?;
     Ok(folder.join("debug/fedgate"))
 }
 

@@ -128,33 +128,83 @@ fn an_upgrade_and_a_rollback_go_through_the_old_controller_with_the_new_filter()
     });
 }
 
-/// The gateway's Envoy loads a native filter when it starts, so the controller is upgraded first and
-/// the gateway later.
-#[test]
-fn the_controller_works_with_the_native_filter_before_and_the_gateway_restarts_with_the_next() {
-    scenario("upgrade-native", async |run: &RunFolder| {
-        if Filter::of_run()? != Filter::Native {
-            return Ok(());
-        }
-        let (previous, present) = (programs::previous_native_filter()?, programs::native_filter()?);
-        ensure!(std::fs::read(previous)? != std::fs::read(present)?, "both filters are one build");
-        let mut gateway = Gateway::start_with(run, |beta| {
-            beta.settings().filter_module = previous.to_owned();
-            beta.write_settings()
-        })
-        .await?;
-        judges(&mut gateway).await.context("the previous filter")?;
+/// Today's, and those of the first commit that has a native filter.
+struct Native {
+    controllers: [&'static Path; 2],
+    filters: [&'static Path; 2],
+}
 
-        let beta = &mut gateway.federation.clusters[1];
-        beta.kill_controller()?;
-        beta.settings().filter_module = present.to_owned();
-        beta.write_settings()?;
-        beta.start_controller().await?;
-        // Until the gateway restarts, it goes on with the filter that it has.
-        judges(&mut gateway).await.context("the previous filter beside the present one")?;
-        let beta = &mut gateway.federation.clusters[1];
-        beta.stop_gateway();
-        beta.start_gateway().await?;
-        judges(&mut gateway).await.context("the present filter")
+impl Native {
+    /// `None` in a run with the wasm filter.
+    fn of_run() -> Result<Option<Self>> {
+        if Filter::of_run()? != Filter::Native {
+            return Ok(None);
+        }
+        let controllers = [programs::previous_native_fedgate()?, programs::fedgate()?];
+        let filters = [programs::previous_native_filter()?, programs::native_filter()?];
+        for [previous, present] in [controllers, filters] {
+            let differ = std::fs::read(previous)? != std::fs::read(present)?;
+            ensure!(differ, "{} and {} are one build", previous.display(), present.display());
+        }
+        Ok(Some(Self { controllers, filters }))
+    }
+}
+
+/// Starts a federation whose beta has these two.
+async fn start_natively(run: &RunFolder, controller: &Path, filter: &Path) -> Result<Gateway> {
+    Gateway::start_with(run, |beta| {
+        beta.set_program(controller);
+        beta.settings().filter_module = filter.to_owned();
+        beta.write_settings()
+    })
+    .await
+}
+
+/// Gives the gateway another native filter. Its Envoy loads it when it starts.
+async fn restart_with(gateway: &mut Gateway, controller: &Path, filter: &Path) -> Result<()> {
+    let beta = &mut gateway.federation.clusters[1];
+    beta.kill_controller()?;
+    beta.set_program(controller);
+    beta.settings().filter_module = filter.to_owned();
+    beta.write_settings()?;
+    beta.start_controller().await?;
+    // Until the gateway restarts, it goes on with the filter that it has.
+    judges(gateway).await.context("before the gateway restarts")?;
+    let beta = &mut gateway.federation.clusters[1];
+    beta.stop_gateway();
+    beta.start_gateway().await?;
+    judges(gateway).await.context("after the gateway has restarted")
+}
+
+/// The controller is upgraded first and the gateway later; a rollback puts back the filter alone.
+#[test]
+fn todays_controller_works_with_the_native_filter_before() {
+    scenario("upgrade-native", async |run: &RunFolder| {
+        let Some(Native { controllers: [_, controller], filters: [previous, present] }) =
+            Native::of_run()?
+        else {
+            return Ok(());
+        };
+        let mut gateway = start_natively(run, controller, previous).await?;
+        judges(&mut gateway).await.context("the previous filter")?;
+        restart_with(&mut gateway, controller, present).await.context("the present filter")?;
+        restart_with(&mut gateway, controller, previous).await.context("the previous filter again")
+    });
+}
+
+/// The other way round: the filter is upgraded first, and a rollback puts back the controller alone.
+#[test]
+fn the_controller_before_works_with_todays_native_filter() {
+    scenario("upgrade-native-filter-first", async |run: &RunFolder| {
+        let Some(Native { controllers: [before, today], filters: [previous, present] }) =
+            Native::of_run()?
+        else {
+            return Ok(());
+        };
+        let mut gateway = start_natively(run, before, previous).await?;
+        judges(&mut gateway).await.context("both from before")?;
+        restart_with(&mut gateway, before, present).await.context("today's filter")?;
+        restart_with(&mut gateway, today, present).await.context("both of today")?;
+        restart_with(&mut gateway, before, present).await.context("the controller from before")
     });
 }
