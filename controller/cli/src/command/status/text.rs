@@ -44,6 +44,18 @@ fn head(status: &Status, terminal: Terminal) -> String {
         + &paragraph("  gateway   ", &cluster.gateways.join(", "), Style::Plain, terminal)
         + &told_others(status, terminal)
         + &paragraph("  table     ", &generation, style, terminal)
+        + &ready_peers(&status.peers, terminal)
+}
+
+/// How many peers are ready, if there are too many to see it in the list.
+fn ready_peers(peers: &[PeerStatus], terminal: Terminal) -> String {
+    const AT_A_GLANCE: usize = 10;
+    let (all, ready) = (peers.len(), peers.iter().filter(|peer| peer.ready).count());
+    if all <= AT_A_GLANCE {
+        return String::new();
+    }
+    let style = if ready == all { Style::Good } else { Style::Bad };
+    paragraph("  peers     ", &format!("{ready} of {all} ready"), style, terminal)
 }
 
 /// The peers that are told other addresses.
@@ -241,6 +253,15 @@ mod tests {
             far_side: None,
             conditions: probe.map(condition).into_iter().collect(),
         }
+    }
+
+    #[test]
+    fn many_peers_are_counted_at_the_top() {
+        let mut peers: Vec<_> = (0..11).map(|_| beta(None)).collect();
+        assert_eq!(ready_peers(&peers, Terminal::PIPE), "  peers     11 of 11 ready\n");
+        peers[3].ready = false;
+        assert_eq!(ready_peers(&peers, Terminal::PIPE), "  peers     10 of 11 ready\n");
+        assert_eq!(ready_peers(&peers[..10], Terminal::PIPE), "", "they fit on the screen");
     }
 
     #[test]

@@ -12,6 +12,8 @@ use fedgate_federation::Severity;
 use fedgate_federation::federate::Turn;
 use fedgate_process::words::{chain, counted, spell};
 use jiff::SignedDuration;
+use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -27,12 +29,29 @@ pub(super) fn timeout(text: &str) -> Result<Duration> {
 
 /// Something that is not ready.
 struct Missing {
-    /// A peer, or another part of the federation.
-    name: String,
+    of: Part,
     /// Whose turn it is; `None` if it is enough to wait.
-    turn: Option<String>,
+    turn: Option<Turn>,
     what: String,
 }
+
+/// A part of the federation.
+enum Part {
+    Peer(String),
+    Other(&'static str),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(name) => write!(f, "peer {name}"),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// More peers than this that lack the same share one line.
+const ONE_BY_ONE: usize = 3;
 
 /// Waits until everything is ready, or until the time is over. Prints what is ready, or what is
 /// missing and whose turn it is.
@@ -62,7 +81,7 @@ pub(super) async fn wait(
             progress.clear();
             return finish(status.as_ref(), &missing, names, timeout, output, terminal);
         }
-        let what = missing.first().map(|missing| format!("waiting for {}", missing.name));
+        let what = missing.first().map(|missing| format!("waiting for {}", missing.of));
         progress.at(&what.unwrap_or_default(), 0, None);
         sleep_until(next).await;
     }
@@ -83,22 +102,21 @@ async fn look(
         Ok(Err(error)) => chain(&error),
         Err(_) => "there is no answer yet".to_owned(),
     };
-    let turn = Some(Turn::Ours.whose(""));
-    (None, vec![Missing { name: "the status".to_owned(), turn, what: why }])
+    (None, vec![Missing { of: Part::Other("the status"), turn: Some(Turn::Ours), what: why }])
 }
 
 fn missing(status: &Status, names: &[String]) -> Vec<Missing> {
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     let unknown = names.iter().filter(|name| !pick::is_known(status, name)).map(|name| Missing {
-        name: format!("peer {name}"),
-        turn: Some(Turn::Ours.whose(name)),
+        of: Part::Peer(name.clone()),
+        turn: Some(Turn::Ours),
         what: "there is no IstioFederation of this name".to_owned(),
     });
     let peers = status.peers.iter().filter(|peer| is_wanted(&peer.name)).flat_map(of_peer);
     let loaded = status.table.loaded.as_ref().filter(|_| !is_loaded(status));
     let table = loaded.map(|loaded| Missing {
-        name: "the table".to_owned(),
-        turn: Some(Turn::Ours.whose("")),
+        of: Part::Other("the table"),
+        turn: Some(Turn::Ours),
         what: format!("{}: {}", loaded.reason, loaded.message),
     });
     // Those who wait for named peers need not mend everything else first.
@@ -107,8 +125,8 @@ fn missing(status: &Status, names: &[String]) -> Vec<Missing> {
         .iter()
         .filter(|finding| names.is_empty() && finding.severity == Severity::Error);
     let errors = errors.map(|finding| Missing {
-        name: "no error".to_owned(),
-        turn: None,
+        of: Part::Other("an error"),
+        turn: Some(Turn::Ours),
         what: finding.to_string(),
     });
     unknown.chain(peers).chain(table).chain(errors).collect()
@@ -116,8 +134,8 @@ fn missing(status: &Status, names: &[String]) -> Vec<Missing> {
 
 fn of_peer(peer: &PeerStatus) -> Vec<Missing> {
     let missing = peer.missing().into_iter().map(|missing| Missing {
-        name: format!("peer {}", peer.name),
-        turn: missing.turn.map(|turn| turn.whose(&peer.name)),
+        of: Part::Peer(peer.name.clone()),
+        turn: missing.turn,
         what: missing.what,
     });
     let missing: Vec<_> = missing.collect();
@@ -125,7 +143,7 @@ fn of_peer(peer: &PeerStatus) -> Vec<Missing> {
         return missing;
     }
     let what = text::state(peer).text;
-    vec![Missing { name: format!("peer {}", peer.name), turn: None, what }]
+    vec![Missing { of: Part::Peer(peer.name.clone()), turn: None, what }]
 }
 
 fn ready(status: &Status, names: &[String], output: Output, terminal: Terminal) -> Result<String> {
@@ -175,18 +193,64 @@ fn finish(
     Ok(ExitStatus::Finding)
 }
 
+/// A line for each, or for all peers that lack the same: a gateway that is down would otherwise be
+/// told once for every peer.
 fn lines(missing: &[Missing], terminal: Terminal) -> String {
-    let row = |missing: &Missing| {
-        let turn = missing.turn.as_deref().unwrap_or("wait");
-        let turn = Cell::new(Style::Warning, turn);
-        vec![missing.name.as_str().into(), turn, Cell::new(Style::Plain, &missing.what)]
-    };
-    aligned(&missing.iter().map(row).collect::<Vec<_>>(), terminal)
+    let mut alike: HashMap<(Option<Turn>, &str), Vec<&str>> = HashMap::new();
+    for Missing { of, turn, what } in missing {
+        if let Part::Peer(name) = of {
+            alike.entry((*turn, what)).or_default().push(name);
+        }
+    }
+    let mut rows = Vec::new();
+    for Missing { of, turn, what } in missing {
+        let whose = |peer: &str| turn.map_or_else(|| "wait".to_owned(), |turn| turn.whose(peer));
+        let (of, whose, what) = match (of, alike.get(&(*turn, what.as_str()))) {
+            (Part::Peer(name), Some(names)) if names.len() > ONE_BY_ONE => {
+                if names.first() != Some(&name.as_str()) {
+                    continue;
+                }
+                let (shown, more) = names.split_at(ONE_BY_ONE);
+                let what = format!("{what} ({} and {} more)", shown.join(", "), more.len());
+                (counted(names.len(), "peer"), whose("the peer"), what)
+            }
+            (Part::Peer(name), _) => (of.to_string(), whose(name), what.clone()),
+            (Part::Other(name), _) => ((*name).to_owned(), whose(""), what.clone()),
+        };
+        rows.push(vec![
+            of.into(),
+            Cell::new(Style::Warning, &whose),
+            Cell::new(Style::Plain, &what),
+        ]);
+    }
+    aligned(&rows, terminal)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn peer(name: &str, turn: Turn, what: &str) -> Missing {
+        Missing { of: Part::Peer(name.to_owned()), turn: Some(turn), what: what.to_owned() }
+    }
+
+    #[test]
+    fn what_many_peers_lack_is_said_once() {
+        let names = ["a", "b", "c", "d", "e"];
+        let mut missing: Vec<_> =
+            names.map(|name| peer(name, Turn::Ours, "the egress Envoy does not run")).into();
+        missing.push(peer("a", Turn::Theirs, "no route"));
+        missing.insert(2, peer("b", Turn::Either, "no route"));
+        missing.push(Missing { of: Part::Other("an error"), turn: None, what: "bad".to_owned() });
+        let expected = "  5 peers   our turn           the egress Envoy does not run (a, b, c and 2 more)\n  \
+             peer b    our turn or b's    no route\n  \
+             peer a    a's turn           no route\n  \
+             an error  wait               bad\n";
+        assert_eq!(lines(&missing, Terminal::PIPE), expected);
+        let few =
+            [peer("a", Turn::Ours, "x"), peer("b", Turn::Ours, "x"), peer("c", Turn::Ours, "x")];
+        assert_eq!(lines(&few, Terminal::PIPE).lines().count(), 3);
+    }
 
     #[test]
     fn timeouts_are_read() {
