@@ -81,6 +81,9 @@ fn verdict(explanation: &Explanation) -> String {
     let all = explanation.peers.len();
     let passing = explanation.peers.iter().filter(|answer| answer.passes).count();
     match (all, passing) {
+        (0, _) if explanation.is_audited() => {
+            "passes in audit mode; enforced, it would be refused".to_owned()
+        }
         (0, _) if explanation.passes => "passes".to_owned(),
         (0, _) => "does not pass".to_owned(),
         (1, 0) => "does not pass for the only peer".to_owned(),
@@ -115,5 +118,23 @@ mod tests {
         };
         let expected = "web.shop.svc.beta.example:80\n  ok  server name  fine\n  NO  exported     no such Service\n=> does not pass: unknown_service\n";
         assert_eq!(text(&explanation, Terminal::PIPE), expected);
+    }
+
+    #[test]
+    fn a_call_that_passes_only_in_audit_mode_is_told_from_a_granted_one() {
+        let passing = |reason: Option<&str>| Explanation {
+            to: "web.shop.svc.beta.example:80".parse().unwrap(),
+            steps: Vec::new(),
+            peers: Vec::new(),
+            passes: true,
+            reason: reason.map(str::to_owned),
+        };
+        for (reason, expected) in [
+            (Some("granted"), "passes"),
+            (None, "passes"),
+            (Some("not_granted"), "passes in audit mode; enforced, it would be refused"),
+        ] {
+            assert_eq!(verdict(&passing(reason)), expected);
+        }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) use federated::explain as explain_federated;
 use crate::confirmations::Confirmations;
 use crate::in_force::confirmed;
 use crate::running::Running;
-use fedgate_core::{PeerName, ServiceName, Table, TrustDomain};
+use fedgate_core::{PeerName, Reason, ServiceName, Table, TrustDomain};
 use fedgate_federation::Federation;
 use fedgate_federation::federate::PeerReport;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,13 @@ pub struct Explanation {
     pub passes: bool,
     /// The reason word of the decision. `None` for an import, because the peer's gateway decides.
     pub reason: Option<String>,
+}
+
+impl Explanation {
+    /// Returns true if the call passes only because the peer is in audit mode.
+    pub fn is_audited(&self) -> bool {
+        self.passes && self.reason.as_deref().is_some_and(|word| word != Reason::Granted.word())
+    }
 }
 
 /// Whether a call from any workload of a peer passes.

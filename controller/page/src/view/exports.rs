@@ -141,7 +141,7 @@ pub(crate) fn export(look: &Look, name: &str) -> Option<ExportDetail> {
     let mut groups: BTreeMap<_, (Vec<String>, Vec<&str>)> = BTreeMap::new();
     for grant in export.grants.iter() {
         let (verdict, callers) = verdict(grant);
-        let group = groups.entry((verdict, grant.to_string(), callers.clone()));
+        let group = groups.entry((verdict, decided(grant), callers.clone()));
         group.or_insert_with(|| (callers, Vec::new())).1.push(grant.peer.as_str());
     }
     let group = |((verdict, decided, _), (callers, peers)): ((&'static str, String, _), _)| {
@@ -177,6 +177,15 @@ pub(super) fn verdict(grant: &PeerGrant) -> (&'static str, Vec<String>) {
         _ => "refused",
     };
     (verdict, Vec::new())
+}
+
+/// Who decided, in the words of `fedgate explain`.
+pub(super) fn decided(grant: &PeerGrant) -> String {
+    let some = matches!(&grant.access, Access::Allowed { callers: Callers::Only(_), .. });
+    match grant.mode {
+        Mode::Audit if some => format!("{grant}; in audit mode others pass, too, and are reported"),
+        _ => grant.to_string(),
+    }
 }
 
 /// What would change for a peer if its policies were enforced.

@@ -1,6 +1,6 @@
 //! The matrix of services by peers, cut to what is visible.
 
-use super::exports::{find, verdict};
+use super::exports::{decided, find, verdict};
 use super::{Query, Words};
 use crate::feed::Look;
 use serde::Serialize;
@@ -61,7 +61,7 @@ pub(crate) fn matrix(look: &Look, query: &Query) -> Matrix {
         &export.grants,
         peer,
     ) {
-        Some(grant) => Cell { verdict: verdict(grant).0, decided: grant.to_string() },
+        Some(grant) => Cell { verdict: verdict(grant).0, decided: decided(grant) },
         None => Cell { verdict: "refused", decided: "the peer is not accepted".to_owned() },
     };
     Matrix {
