@@ -162,7 +162,7 @@ enum Command {
     Clippy,
     /// Build the documentation of the code. A warning is a failure.
     Doc,
-    /// Check and test the alerts with promtool.
+    /// Check and test the alerts with promtool, and check the dashboards against Grafana's types.
     ///
     /// Each alert needs a test in which it fires, one in which it is silent, and a runbook. The
     /// first run builds promtool into .tools, which needs Go. To use an existing binary, set PROMTOOL
@@ -176,6 +176,11 @@ enum Command {
         #[arg(long)]
         install: bool,
     },
+    /// Make the pictures of the operators' page in its documentation again, and print their folder.
+    ///
+    /// A test visits the views in a real Chromium; all pictures that it makes are in
+    /// target/pictures.
+    Pictures,
     /// Check the workflow files with actionlint.
     ///
     /// The first run builds actionlint into .tools, which needs Go. To use an existing binary, set
@@ -298,6 +303,7 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Alerts => alerts::check(),
         Command::Site { install: true } => site::mdbook().and_then(shown),
         Command::Site { install: false } => site::build().and_then(shown),
+        Command::Pictures => tests::pictures().and_then(shown),
         Command::Workflows => check::workflows(),
         Command::Deny { install: true } => check::cargo_deny().and_then(shown),
         Command::Deny { install: false } => check::deny(),

@@ -3,7 +3,7 @@
 use crate::results::run_tests;
 use crate::{
     cargo, chromium, coredns, envoy, fedgate, helm, istio, kubernetes, mcs, native, network,
-    previous, prometheus, recipes, root, run, spiffe, wasm,
+    previous, prometheus, recipes, root, run, spiffe, target, wasm,
 };
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -89,6 +89,40 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
     let mut command = envoy_tests();
     command.args(["--test", "dkp", "--test", "page", "--test", "shells"]).args(more);
     run_tests("envoy", &mut command, more.is_empty())
+}
+
+/// The pictures of the operators' page in its documentation. The tests make more.
+const PICTURES: [&str; 9] = [
+    "federation",
+    "federation-dark",
+    "peer",
+    "exports",
+    "matrix",
+    "explain",
+    "refusals",
+    "changes",
+    "phone",
+];
+
+/// Makes the pictures of the operators' page again: a test visits its views in Chromium.
+///
+/// # Errors
+/// When something cannot be built or fetched, or the test fails.
+pub fn pictures() -> Result<PathBuf> {
+    prepare(&["fedgate"])?;
+    chromium::browser()?;
+    let made = target().join("pictures");
+    let _ = std::fs::remove_dir_all(&made);
+    step("visiting the views of the operators' page");
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--test", "page"]).args(END_TO_END);
+    run(command.arg("every_view_says").env("PAGE_PICTURES", &made))?;
+    let folder = root().join("docs/operators-page");
+    for name in PICTURES.map(|name| format!("{name}.png")) {
+        std::fs::copy(made.join(&name), folder.join(&name))
+            .with_context(|| format!("the test has made no {name}"))?;
+    }
+    Ok(folder)
 }
 
 /// The same tests, with the filter as a dynamic module.

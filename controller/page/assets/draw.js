@@ -159,7 +159,7 @@ export function list(label, ask, draw) {
   }
   function paint() {
     inner.style.height = `${Math.max(found, 1) * ROW}px`;
-    outer.style.height = found < 14 ? `${Math.max(found, 2) * ROW + 2}px` : "";
+    outer.style.height = found < 14 ? `${Math.max(found, 1) * ROW + 2}px` : "";
     const [first, last] = visible();
     const focused = inner.contains(document.activeElement);
     const rows = [];

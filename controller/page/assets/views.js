@@ -13,6 +13,8 @@ function state(peer) {
   const [word, text] = turns[peer.turn] ?? ["warn", "not known yet"];
   return badge(word, icon(peer.turn ? "cross" : "wait"), text);
 }
+/** Whether the state in words says more than "ready". */
+const trouble = (peer) => peer.state !== "ready";
 const size = (bytes) => {
   const unit = bytes < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(bytes) / 10));
   return `${unit ? (bytes / 1024 ** unit).toFixed(1) : bytes} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
@@ -67,7 +69,7 @@ function lines() {
   svg.replaceChildren(...paths);
 }
 
-function tiles({ counts, table: gateway, traffic: known, calls: { is: made } }) {
+function tiles({ counts, table: gateway, traffic: known, lastRefusal, calls: { is: made } }) {
   const tile = (name, value, note, href, word) => make(href ? "a.tile" : ".tile", href ? { href } : {}, make("span.name", {}, name), make(`b.${word ?? "plain"}`, {}, value), make("span", {}, note));
   const loaded = gateway.loaded;
   const table = gateway.outdated ? ["bad", "outdated", "the last table could not be built or written"]
@@ -80,7 +82,7 @@ function tiles({ counts, table: gateway, traffic: known, calls: { is: made } }) 
     tile("Exports", counts.exports.toLocaleString("en"), "who may call what", "#/exports"),
     tile("Imports", counts.imports.toLocaleString("en"), "what peers offer", "#/imports"),
     tile("Table", table[1], table[2], null, table[0]),
-    tile("Refused", sum ? sum.refused.toLocaleString("en") : "–", sum ? `${sum.allowed.toLocaleString("en")} granted, ${sum.audited.toLocaleString("en")} audited` : "not known here", "#/refusals", sum && sum.refused > 0 ? "warn" : "plain"),
+    tile("Refused", sum ? sum.refused.toLocaleString("en") : "–", sum ? [`${sum.allowed.toLocaleString("en")} granted, ${sum.audited.toLocaleString("en")} audited`, lastRefusal ? make("span", {}, "the last one ", when(lastRefusal)) : null] : "not known here", "#/refusals", sum && sum.refused > 0 ? "warn" : "plain"),
     tile("Calls", made ? made.connections.toLocaleString("en") : "–", made ? `to peers; ${made.failures.toLocaleString("en")} failed, ${size(made.toService)} sent, ${size(made.fromService)} received` : "not known here", "#/imports", made && made.failures > 0 ? "warn" : "plain"),
     tile("Findings", counts.findings.toLocaleString("en"), `${count(counts.errors, "error")}, ${count(counts.warnings, "warning")}`, "#/federation", counts.errors ? "bad" : counts.warnings ? "warn" : "good"));
 }
@@ -118,7 +120,7 @@ function searchable(label, path, chips, heads, draw, fixed) {
 }
 
 function peerRow(peer) {
-  return make("a.row", { href: `#/peer?${new URLSearchParams({ name: peer.name })}` }, foreign(peer.name), make("span.wide", {}, foreign(peer.trustDomain)), make("span.short", {}, `${peer.grantedExports} / ${peer.imports}`), make("span.two.wide", {}, foreign(peer.state)), make("span.short.wide", {}, left(peer.rootsEnd)), make("span.state", {}, state(peer)));
+  return make("a.row", { href: `#/peer?${new URLSearchParams({ name: peer.name })}` }, foreign(peer.name), make("span.wide", {}, foreign(peer.trustDomain)), make("span.short", {}, `${peer.grantedExports} / ${peer.imports}`), make("span.two.wide", {}, trouble(peer) ? foreign(peer.state) : null), make("span.short.wide", {}, left(peer.rootsEnd)), make("span.state", {}, state(peer)));
 }
 
 function federation() {
@@ -147,8 +149,8 @@ function simple(title, text, made, extra) {
 }
 
 const exportsView = (query) => simple("Exports", "What peers may call here, to how many of them it is granted, and by which policy. Without a policy that selects a peer, a labelled Service is granted to it.",
-  searchable("Exports", "exports", [["", "All"], ["granted", "Granted"], ["nobody", "Granted to nobody"], ["audited", "Only by Audit"], ["passthrough", "Passthrough"]], [["three", "service"], ["short", "peers"], ["two.wide", "policies"], ["state", ""]], (row) =>
-    make("a.row", { href: `#/export?${new URLSearchParams({ name: row.service })}` }, make("span.three", {}, foreign(row.service)), make("span.short", {}, `${row.granted} of ${row.peers}`), make("span.two.wide", {}, foreign(row.policies.join(", ") || "–")), make("span.state", {}, row.audited ? badge("warn", `${row.audited} audited`) : row.granted === 0 ? badge("warn", "nobody") : row.passthrough ? badge("plain", "passthrough") : "")), query));
+  searchable("Exports", "exports", [["", "All"], ["granted", "Granted"], ["nobody", "Granted to nobody"], ["audited", "Only by Audit"], ["passthrough", "Passthrough"]], [["three", "service"], ["short", "peers"], ["two.wide", "policies"], ["state.maybe", ""]], (row) =>
+    make("a.row", { href: `#/export?${new URLSearchParams({ name: row.service })}` }, make("span.three", {}, foreign(row.service)), make("span.short", {}, `${row.granted} of ${row.peers}`), make("span.two.wide", {}, foreign(row.policies.join(", ") || "–")), make("span.state.maybe", {}, row.audited ? badge("warn", `${row.audited} audited`) : row.granted === 0 ? badge("warn", "nobody") : row.passthrough ? badge("plain", "passthrough") : "")), query));
 
 const member = (one) => make("span", { title: one.message || one.state }, badge(one.taken ? "good" : one.used ? "plain" : "bad", icon(one.taken ? "check" : one.used ? "wait" : "cross"), foreign(one.place)), one.used ? null : make("span.quiet", {}, ` ${one.state} `));
 const names = (query) => searchable("Federated services", "federated", [["", "All"], ["failing", "Failing"]], [["three", "name"], ["short.wide", "protocol"], ["two.wide", "where"], ["three", "members, in order"]], (row) =>
@@ -175,7 +177,7 @@ const importRows = (query) => searchable("Imports", "imports", [["", "All"], ["u
 
 const changesView = (query) => simple("Changes", "What happened when, the newest first. The controller keeps it over a restart.",
   searchable("Changes", "changes", [["", "All"], ["peer", "Peers"], ["roots", "Roots"], ["key", "Keys"], ["export", "Exports"], ["grant", "Grants"], ["import", "Imports"], ["condition", "Conditions"], ["leader", "Controller"]], null, (row) =>
-    make(".row", {}, make("span.short", {}, when(row.at)), make("span.short.wide", {}, badge("plain", row.kind)), make("span.one", {}, foreign(row.about)), make("span.three", {}, foreign(row.text))), query));
+    make(".row", {}, make("span.short", {}, when(row.at)), make("span.short.wide", {}, badge("plain", row.kind === "leader" ? "controller" : row.kind)), make("span.one", {}, foreign(row.about)), make("span.three", {}, foreign(row.text))), query));
 
 const marks = { granted: ["full", "granted"], some: ["half", "some callers"], audited: ["ring", "only audited: would be refused"], refused: ["dash", "refused"] };
 
@@ -261,9 +263,10 @@ function explainView(start) {
 
 function explanation(found) {
   const step = (holds, check, detail) => make("li", {}, make(`b.${holds ? "good" : "bad"}`, { "aria-label": holds ? "holds" : "does not hold" }, icon(holds ? "check" : "cross")), make("span", {}, check), make("bdi", {}, detail));
-  const verdict = found.passes ? "passes" : "does not pass";
+  const audited = found.passes && !found.peers?.length && found.reason && found.reason !== "granted";
+  const verdict = audited ? "passes in audit mode; enforced, it would be refused" : found.passes ? "passes" : "does not pass";
   return make("section.card", {}, make("h2", {}, foreign(found.to)), make("ol.steps", {}, found.steps.map((one) => step(one.holds, one.check, one.detail)), (found.peers ?? []).map((one) => step(one.passes, make("span", {}, "peer ", foreign(one.peer)), one.detail))),
-    make(`p.verdict.${found.passes ? "good" : "bad"}`, {}, found.peers?.length ? `${verdict} for ${found.peers.filter((one) => one.passes).length} of ${count(found.peers.length, "peer")}` : verdict, found.reason && !found.peers?.length ? make("span", {}, ": ", make("code", {}, found.reason)) : null));
+    make(`p.verdict.${audited ? "good.warn" : found.passes ? "good" : "bad"}`, {}, found.peers?.length ? `${verdict} for ${found.peers.filter((one) => one.passes).length} of ${count(found.peers.length, "peer")}` : verdict, found.reason && !found.peers?.length ? make("span", {}, ": ", make("code", {}, found.reason)) : null));
 }
 
 /** Rows with a key each. Equal rows are told apart by how many older ones there are. */
@@ -303,7 +306,7 @@ function peerPanel({ name }) {
     const document = (one) => make("span", {}, make("code", {}, one.name), " confirmed ", when(one.confirmed), one.stale ? [", stale ", when(one.stale), ", expires ", when(one.expires), ` (then ${one.then})`] : "");
     return [
       make("p", {}, state(row), " ", row.mode === "Audit" || row.mode === "audit" ? badge("warn", "audit") : null),
-      make("p.wrap", {}, make("bdi", {}, row.state)),
+      trouble(row) ? make("p.wrap", {}, make("bdi", {}, row.state)) : null,
       ...listed("What is missing", peer.missing.map((one) => [badge(...(turns[one.turn] ?? ["plain", "wait"])), " ", make("bdi", {}, one.what)])),
       peer.held ? make(".note", {}, make("b", {}, "Held since "), when(peer.held.since), make("p", {}, make("bdi", {}, peer.held.change)), make("p", {}, make("bdi", {}, peer.held.why)), peer.held.command ? make("p", {}, "Compare the fingerprints with the peer's operator, then: ", make("code", {}, peer.held.command)) : make("p", {}, "A pin excludes it: only a changed pin releases it.")) : null,
       make("h3", {}, "Peer"),

@@ -7,7 +7,7 @@ use fedgate_e2e::client::Client;
 use fedgate_e2e::cluster::{Cluster, SOON};
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
-use fedgate_e2e::manifest::{Service, federated_service};
+use fedgate_e2e::manifest::{Service, federated_service, federation as peer};
 use fedgate_e2e::programs;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
@@ -50,6 +50,10 @@ impl Tour {
         beta.put_manifest("name.yaml", &federated_service("reports", ("http", 80), members))?;
         let mut reports = Deployed::http(gamma, "reports").await?;
         reports.apply(gamma, Service::exported)?;
+        // A peer that cannot be reached.
+        let endpoint = format!("https://127.0.0.1:{}/metadata", ports::free()?.port());
+        let ca = gamma.authority().pem();
+        beta.put_manifest("delta.yaml", &peer("delta", "delta.example", &endpoint, &ca))?;
         let (alpha_client, gamma_client) =
             (Client::new(Some(&alpha.workload()?))?, Client::new(Some(&gamma.workload()?))?);
         federation.start().await?;
@@ -151,7 +155,9 @@ fn every_view_says_what_the_commands_say() {
             let overflows =
                 tour.browser.evaluate("document.documentElement.scrollWidth > innerWidth").await?;
             ensure!(overflows == false, "{view} is wider than a phone");
-            picture(&mut tour.browser, &format!("phone-{view}")).await?;
+            let name =
+                if view == "federation" { "phone".to_owned() } else { format!("phone-{view}") };
+            picture(&mut tour.browser, &name).await?;
         }
         let origin = tour.origin.clone();
         tour.browser.check(&origin).await
@@ -224,6 +230,9 @@ async fn explain(tour: &mut Tour) -> Result<()> {
             !expected.is_empty() && shown == Value::from(expected.clone()),
             "{to} {from}: {shown} {expected:?}"
         );
+        let text = tour.browser.evaluate("document.querySelector('.verdict').innerText").await?;
+        let audited = said["reason"] == "caller_not_granted" && said["peers"].is_null();
+        ensure!(audited == text.as_str().unwrap_or_default().contains("in audit mode"), "{text}");
         let verdict = tour.browser.evaluate("document.querySelector('.verdict').className").await?;
         ensure!(
             verdict.as_str().unwrap_or_default().contains("good") == (said["passes"] == true),

@@ -32,6 +32,8 @@ pub(crate) struct Overview {
     more: [usize; 2],
     findings: Vec<FindingRow>,
     traffic: Known<Totals>,
+    /// The time of the latest refused connection in the access log.
+    last_refusal: Option<Timestamp>,
     calls: Known<Traffic>,
     trouble: Option<String>,
 }
@@ -116,9 +118,15 @@ pub(crate) fn overview(look: &Look, now: Timestamp) -> Overview {
         more: [ready, rest.len() - ready],
         findings: findings.collect(),
         traffic: Known::of(look.around.traffic.as_ref().map(|traffic| traffic.totals)),
+        last_refusal: last_refusal(look),
         calls: Known::of(look.around.calls.as_ref().map(|calls| calls.all)),
         trouble: look.around.trouble.clone(),
     }
+}
+
+fn last_refusal(look: &Look) -> Option<Timestamp> {
+    let latest = look.around.refusals.iter().flatten();
+    latest.filter(|one| one.outcome == "refused").filter_map(|one| one.at).max()
 }
 
 fn numbers(look: &Look) -> Numbers {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::sample::{Sample, federation, now, service};
-use crate::traffic::Traffic;
+use crate::traffic::{Refusal, Traffic};
 use fedgate_engine::explain::{Caller, Question};
 use fedgate_engine::history::{Change, ChangeKind};
 use fedgate_federation::object::{FederatedServiceObject, FederatedServiceSpec};
@@ -107,6 +107,8 @@ fn the_matrix_says_who_decided() {
     assert_eq!((verdicts(0), verdicts(1)), (vec!["audited", "refused"], vec!["some", "granted"]));
     let cell = &part["rows"][1]["cells"][1]["decided"];
     assert_eq!(cell, "allowed by FederationPolicy web-only");
+    let cell = part["rows"][1]["cells"][0]["decided"].as_str().unwrap();
+    assert!(cell.ends_with("in audit mode others pass, too, and are reported"), "{cell}");
 }
 
 #[test]
@@ -177,6 +179,28 @@ fn refusals_come_with_what_to_do() {
         json!([{ "peer": "beta", "refused": 3, "audited": 0, "allowed": 0 }])
     );
     assert_eq!(value(overview(&look, now()))["picture"][0]["traffic"]["refused"], 3);
+}
+
+#[test]
+fn the_overview_has_the_time_of_the_last_refusal() {
+    let mut sample = Sample::new();
+    assert_eq!(value(overview(&sample.look(), now()))["lastRefusal"], Value::Null);
+    let connection = |at: &str, outcome: &str| Refusal {
+        at: Some(at.parse().unwrap()),
+        outcome: outcome.to_owned(),
+        reason: "not_granted".to_owned(),
+        peer: None,
+        service: None,
+        caller: None,
+        client: None,
+    };
+    sample.around.refusals = Ok(vec![
+        connection("2026-11-26T10:00:00Z", "refused"),
+        connection("2026-11-26T11:00:00Z", "refused"),
+        connection("2026-11-26T12:00:00Z", "audited"),
+    ]);
+    let made = value(overview(&sample.look(), now()));
+    assert_eq!(made["lastRefusal"], "2026-11-26T11:00:00Z", "an audited one was let through");
 }
 
 /// A name with a local member and a peer's, neither of which can take calls in the sample.
