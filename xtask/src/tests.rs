@@ -91,19 +91,6 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
     run_tests("envoy", &mut command, more.is_empty())
 }
 
-/// The pictures of the operators' page in its documentation. The tests make more.
-const PICTURES: [&str; 9] = [
-    "federation",
-    "federation-dark",
-    "peer",
-    "exports",
-    "matrix",
-    "explain",
-    "refusals",
-    "changes",
-    "phone",
-];
-
 /// Makes the pictures of the operators' page again: a test visits its views in Chromium.
 ///
 /// # Errors
@@ -117,12 +104,16 @@ pub fn pictures() -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["test", "--workspace", "--test", "page"]).args(END_TO_END);
     run(command.arg("every_view_says").env("PAGE_PICTURES", &made))?;
-    let folder = root().join("docs/operators-page");
-    for name in PICTURES.map(|name| format!("{name}.png")) {
-        std::fs::copy(made.join(&name), folder.join(&name))
-            .with_context(|| format!("the test has made no {name}"))?;
+    let docs = root().join("docs");
+    let page = std::fs::read_to_string(docs.join("operators-page.md"))?;
+    // The test makes more pictures than the page has.
+    for rest in page.split("](").skip(1).filter(|rest| rest.starts_with("operators-page/")) {
+        let name = rest.split(')').next().unwrap_or_default();
+        let file = made.join(name.trim_start_matches("operators-page/"));
+        std::fs::copy(&file, docs.join(name))
+            .with_context(|| format!("the test has not made {}", file.display()))?;
     }
-    Ok(folder)
+    Ok(docs.join("operators-page"))
 }
 
 /// The same tests, with the filter as a dynamic module.

@@ -15,6 +15,8 @@ function state(peer) {
 }
 /** Whether the state in words says more than "ready". */
 const trouble = (peer) => peer.state !== "ready";
+/** What is wrong, without the words for it: a badge and the panel have them. */
+const why = (peer) => make("bdi", { title: peer.state }, peer.state.replace(/^NOT READY: ([A-Z]\w+ [A-Z]\w+: )?/, ""));
 const size = (bytes) => {
   const unit = bytes < 1024 ? 0 : Math.min(4, Math.floor(Math.log2(bytes) / 10));
   return `${unit ? (bytes / 1024 ** unit).toFixed(1) : bytes} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
@@ -31,7 +33,7 @@ function node(peer) {
       peer.rootsEnd ? make("span", {}, "roots ", left(peer.rootsEnd)) : make("span.bad", {}, "no root"),
       traffic(peer.traffic),
       calls(peer.calls)),
-    peer.ready ? null : make("div.why", {}, peer.state));
+    peer.ready ? null : make("div.why", {}, why(peer)));
 }
 
 function picture(overview) {
@@ -120,7 +122,7 @@ function searchable(label, path, chips, heads, draw, fixed) {
 }
 
 function peerRow(peer) {
-  return make("a.row", { href: `#/peer?${new URLSearchParams({ name: peer.name })}` }, foreign(peer.name), make("span.wide", {}, foreign(peer.trustDomain)), make("span.short", {}, `${peer.grantedExports} / ${peer.imports}`), make("span.two.wide", {}, trouble(peer) ? foreign(peer.state) : null), make("span.short.wide", {}, left(peer.rootsEnd)), make("span.state", {}, state(peer)));
+  return make("a.row", { href: `#/peer?${new URLSearchParams({ name: peer.name })}` }, foreign(peer.name), make("span.wide", {}, foreign(peer.trustDomain)), make("span.short", {}, `${peer.grantedExports} / ${peer.imports}`), make("span.two.wide", {}, trouble(peer) ? why(peer) : null), make("span.short.wide", {}, left(peer.rootsEnd)), make("span.state", {}, state(peer)));
 }
 
 function federation() {
@@ -173,7 +175,7 @@ function importsView(query) {
 }
 
 const importRows = (query) => searchable("Imports", "imports", [["", "All"], ["unreachable", "Without a port"]], [["three", "service"], ["one", "peer"], ["short.wide", "protocol"], ["two.wide", "where"], ["one.wide", "calls"], ["short.wide", "confirmed"]], (row) =>
-    make("a.row", { href: `#/explain?${new URLSearchParams({ to: row.service })}` }, make("span.three", {}, foreign(row.service)), foreign(row.peer), make("span.short.wide", {}, row.protocol), make(`span.two.wide.${row.reachable ? "plain" : "bad"}`, {}, row.location), make("span.one.wide", { title: row.calls ? `${row.calls.open} open, ${size(row.calls.toService)} sent, ${size(row.calls.fromService)} received` : null }, row.calls ? `${row.calls.connections.toLocaleString("en")}, ${size(row.calls.toService + row.calls.fromService)}` : "–"), make("span.short.wide", {}, when(row.confirmed))), query);
+    make("a.row", { href: `#/explain?${new URLSearchParams({ to: row.service })}` }, make("span.three", {}, foreign(row.service)), foreign(row.peer), make("span.short.wide", {}, row.protocol), make(`span.two.wide.${row.reachable ? "plain" : "bad"}`, {}, row.location), make("span.one.wide", { title: row.calls ? `${row.calls.open} open, ${size(row.calls.toService)} sent, ${size(row.calls.fromService)} received` : null }, row.calls ? `${count(row.calls.connections, "call")}, ${size(row.calls.toService + row.calls.fromService)}` : "–"), make("span.short.wide", {}, when(row.confirmed))), query);
 
 const changesView = (query) => simple("Changes", "What happened when, the newest first. The controller keeps it over a restart.",
   searchable("Changes", "changes", [["", "All"], ["peer", "Peers"], ["roots", "Roots"], ["key", "Keys"], ["export", "Exports"], ["grant", "Grants"], ["import", "Imports"], ["condition", "Conditions"], ["leader", "Controller"]], null, (row) =>
