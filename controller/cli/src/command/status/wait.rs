@@ -242,10 +242,10 @@ mod tests {
         missing.push(peer("a", Turn::Theirs, "no route"));
         missing.insert(2, peer("b", Turn::Either, "no route"));
         missing.push(Missing { of: Part::Other("an error"), turn: None, what: "bad".to_owned() });
-        let expected = "  5 peers   our turn           the egress Envoy does not run (a, b, c and 2 more)\n  \
-             peer b    our turn or b's    no route\n  \
-             peer a    a's turn           no route\n  \
-             an error  wait               bad\n";
+        let expected = "  5 peers   our turn         the egress Envoy does not run (a, b, c and 2 more)\n  \
+             peer b    our turn or b's  no route\n  \
+             peer a    a's turn         no route\n  \
+             an error  wait             bad\n";
         assert_eq!(lines(&missing, Terminal::PIPE), expected);
         let few =
             [peer("a", Turn::Ours, "x"), peer("b", Turn::Ours, "x"), peer("c", Turn::Ours, "x")];
