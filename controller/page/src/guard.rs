@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Refuses requests whose Host header is not loopback's, or that a page from elsewhere caused.
 pub async fn only_loopback(request: Request, next: Next) -> Response {
@@ -38,12 +38,16 @@ fn refused(headers: &HeaderMap) -> Option<&'static str> {
     None
 }
 
+/// Browsers leave out port 80.
 fn is_loopback(host: &str) -> bool {
-    if let Ok(address) = host.parse::<SocketAddr>() {
-        return address.ip().is_loopback();
-    }
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (host, "80"),
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    port.parse::<u16>().is_ok()
+        && (name.eq_ignore_ascii_case("localhost")
+            || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()))
 }
 
 #[cfg(test)]
@@ -64,6 +68,9 @@ mod tests {
             &[host][..],
             &[("host", "localhost:7000")],
             &[("host", "[::1]:7000")],
+            &[("host", "[::1]")],
+            &[("host", "127.0.0.1")],
+            &[("host", "LOCALHOST:7000")],
             &[host, ("origin", "http://127.0.0.1:7000"), ("sec-fetch-site", "same-origin")],
             &[host, ("sec-fetch-site", "none")],
             &[host, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")],
@@ -74,6 +81,8 @@ mod tests {
             &[][..],
             &[("host", "rebound.example:7000")],
             &[("host", "127.0.0.1.rebound.example")],
+            &[("host", "127.0.0.1:7000.rebound.example")],
+            &[("host", "localhost:rebound.example")],
             &[("host", "192.0.2.1:7000")],
             &[host, ("origin", "http://rebound.example:7000")],
             &[host, ("origin", "http://127.0.0.1:7001")],
