@@ -33,9 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_ANSWER: usize = 4 << 20;
 /// The filter's counters of the gateway.
 const DECISIONS: &str = "/stats/prometheus?filter=fedgate";
-/// The egress's counters of the imports' listeners and of the peers' gateways.
+/// The egress's counters of the imports' listeners, of the peers' gateways and of members.
 const CALLS: &str =
-    "/stats?usedonly&filter=%5E(tcp%7Clistener)%5C.outbound%7C%5Ecluster%5C.peer%5C%7C";
+    "/stats?usedonly&filter=%5E(tcp%7Clistener)%5C.outbound%7C%5Ecluster%5C.(peer%7Cmember)%5C%7C";
 /// How much of the end of the access log is read, in bytes.
 const LONGEST_LOG: u64 = 1 << 18;
 /// The history's file in the state folder.

@@ -19,9 +19,10 @@ pub struct Counters {
     /// Connections to the federation's listener that are open; `None` if the proxy does not say.
     pub open: Option<u64>,
     /// Clusters by the name of their metrics: on the gateway, one for each export; on the egress, one
-    /// for each peer.
+    /// for each peer, and one for each member of a federated name.
     pub clusters: BTreeMap<String, Traffic>,
-    /// Listeners with a TCP proxy, by the name of their metrics: on the egress, one for each import.
+    /// Listeners with a TCP proxy, by the name of their metrics: on the egress, one for each import,
+    /// and one for each federated name.
     pub listeners: BTreeMap<String, Traffic>,
 }
 
@@ -60,6 +61,16 @@ impl Counters {
         ways.iter().filter_map(|way| self.clusters.get(way)).map(|way| way.failures).sum()
     }
 
+    /// What an egress sent to a peer's service as a member of federated names. `service` is its
+    /// `HOST:PORT` as in the names of metrics; Envoy has no colons there.
+    pub fn of_member(&self, service: &str) -> Traffic {
+        let name = format!("member|{}", service.replace(':', "_"));
+        let mut traffic = self.clusters.get(&name).copied().unwrap_or_default();
+        // A connection that fails is tried elsewhere.
+        traffic.connections = traffic.connections.saturating_sub(traffic.failures);
+        traffic
+    }
+
     /// Reads Envoy's own form: `NAME: VALUE`, as `/stats` of its admin address shows it.
     pub fn of_admin(text: &str) -> Self {
         let mut counters = Self::default();
@@ -91,6 +102,7 @@ impl Counters {
         {
             match listener {
                 "federation" => self.open = Some(value),
+                other if is_of_worker(other) => {}
                 other => self.listeners.entry(other.to_owned()).or_default().open = value,
             }
         }
@@ -154,6 +166,11 @@ impl Counters {
     }
 }
 
+/// Whether it is one worker's share of a listener's connections: `LISTENER.worker_0`.
+fn is_of_worker(listener: &str) -> bool {
+    listener.rsplit_once('.').is_some_and(|(_, last)| last.starts_with("worker_"))
+}
+
 type Named = BTreeMap<String, Traffic>;
 
 fn cluster_metric(clusters: &mut Named, cluster: &str, metric: &str, value: u64) {
@@ -202,6 +219,9 @@ mod tests {
              cluster.outbound|80||web_shop_svc_beta_example.upstream_cx_tx_bytes_total: 70\n\
              listener.federation.downstream_cx_active: 2\n\
              listener.outbound|80||web_shop_svc_beta_example.downstream_cx_active: 1\n\
+             listener.outbound|80||web_shop_svc_beta_example.worker_0.downstream_cx_active: 1\n\
+             cluster.member|web_shop_svc_beta_example_80.upstream_cx_total: 5\n\
+             cluster.member|web_shop_svc_beta_example_80.upstream_cx_connect_fail: 2\n\
              tcp.outbound|80||web_shop_svc_beta_example.downstream_cx_rx_bytes_total: 9\n\
              wasmcustom.fedgate.connections.outcome.refused.reason.not_granted: 4\n\
              wasmcustom.fedgate.peer_connections.outcome.allowed.peer.a.peer.reason: 5\n\
@@ -215,6 +235,9 @@ mod tests {
         assert_eq!((web.connections, web.to_service), (3, 70));
         let web = counters.listeners["outbound|80||web_shop_svc_beta_example"];
         assert_eq!((web.open, web.to_service), (1, 9));
+        assert_eq!(counters.listeners.len(), 1, "{:?}", counters.listeners);
+        let member = counters.of_member("web_shop_svc_beta_example:80");
+        assert_eq!((member.connections, member.failures), (3, 2));
     }
 
     #[test]

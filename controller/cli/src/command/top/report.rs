@@ -22,6 +22,9 @@ pub(super) struct Report {
     pub(super) exports: Option<Vec<Service>>,
     /// `None` if there is no egress Envoy to ask.
     pub(super) imports: Option<Vec<Service>>,
+    /// The names of `FederatedService`s. A call to one is also one to the member that took it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) federated_services: Vec<Service>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,10 +93,14 @@ impl Report {
         };
         let (gateways, egresses) = (of_role(Role::Gateway), of_role(Role::Egress));
         let clusters = sum(gateways.iter().map(|counters| &counters.clusters));
-        let listeners = sum(egresses.iter().map(|counters| &counters.listeners));
+        let mut listeners = sum(egresses.iter().map(|counters| &counters.listeners));
         let status = look.status.as_ref();
         let exports = services(clusters, |_| None, status.map(exported));
         let exports = with_health_name(exports, status);
+        let federated_services = match egresses.is_empty() {
+            true => Vec::new(),
+            false => known(&mut listeners, |_| None, status.map(federated)),
+        };
         let imports = services(listeners, |name| owner(status, name), status.map(imported));
         let has_egress = look.envoys.iter().any(|(_, role, _)| *role == Role::Egress);
         // Istio's proxies leave the clusters' counters out unless they are told not to.
@@ -114,6 +121,7 @@ impl Report {
             peers: peers((&gateways, &egresses), imports.as_deref().unwrap_or_default(), status),
             exports: counts_services.then_some(exports),
             imports,
+            federated_services,
         }
     }
 
@@ -139,6 +147,10 @@ fn imported(status: &Status) -> Vec<&ServiceName> {
     status.imports.iter().map(|import| &import.service).collect()
 }
 
+fn federated(status: &Status) -> Vec<&ServiceName> {
+    status.federated_services.iter().map(|name| &name.service).collect()
+}
+
 fn owner(status: Option<&Status>, service: &str) -> Option<String> {
     let imports = status.into_iter().flat_map(|status| &status.imports);
     let mut owner = imports.filter(|import| import.service.to_string() == service);
@@ -150,17 +162,26 @@ fn owner(status: Option<&Status>, service: &str) -> Option<String> {
 fn services(
     mut traffic: BTreeMap<String, Traffic>,
     peer: impl Fn(&str) -> Option<String>,
-    known: Option<Vec<&ServiceName>>,
+    names: Option<Vec<&ServiceName>>,
 ) -> Vec<Service> {
     traffic.retain(|name, _| name.starts_with("outbound|"));
-    let known = known.unwrap_or_default().into_iter().map(|service| {
+    let mut rows = known(&mut traffic, peer, names);
+    rows.extend(traffic.into_iter().map(|(name, traffic)| row(name, None, traffic)));
+    rows
+}
+
+/// Takes the traffic of services that are in force.
+fn known(
+    traffic: &mut BTreeMap<String, Traffic>,
+    peer: impl Fn(&str) -> Option<String>,
+    names: Option<Vec<&ServiceName>>,
+) -> Vec<Service> {
+    let row = |service: &ServiceName| {
         let cluster = service.cluster();
         let counted = traffic.remove(&metric_name(&cluster)).or_else(|| traffic.remove(&cluster));
         row(service.to_string(), peer(&service.to_string()), counted.unwrap_or_default())
-    });
-    let mut rows: Vec<_> = known.collect();
-    rows.extend(traffic.into_iter().map(|(name, traffic)| row(name, None, traffic)));
-    rows
+    };
+    names.unwrap_or_default().into_iter().map(row).collect()
 }
 
 /// Peers' probes call the health name, which is no export of anyone's.
@@ -244,10 +265,21 @@ fn peers(
         peer.sent += import.to_service;
         peer.received += import.from_service;
     }
+    // Calls to federated names are not among those to the imports' own names.
+    for import in status.into_iter().flat_map(|status| &status.imports) {
+        let peer = of(&mut peers, &import.peer);
+        let name = metric_name(&import.service.to_string());
+        for traffic in egresses.iter().map(|egress| egress.of_member(&name)) {
+            peer.calls += traffic.connections;
+            peer.failures += traffic.failures;
+            peer.sent += traffic.to_service;
+            peer.received += traffic.from_service;
+        }
+    }
     for known in status.into_iter().flat_map(|status| &status.peers) {
         let name = metric_name(&known.trust_domain);
-        let failures = egresses.iter().map(|egress| egress.failures_of(&name)).sum();
-        of(&mut peers, &known.name).failures = failures;
+        let failures: u64 = egresses.iter().map(|egress| egress.failures_of(&name)).sum();
+        of(&mut peers, &known.name).failures += failures;
     }
     peers.into_values().collect()
 }

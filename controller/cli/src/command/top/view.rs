@@ -39,6 +39,11 @@ pub(super) fn text(report: &Report, before: Before<'_>, terminal: Terminal) -> S
         let rows = services(imports, old(|report| report.imports.as_deref()), before);
         out += &block("imports", &rows, terminal);
     }
+    if !report.federated_services.is_empty() {
+        let then = old(|report| Some(&report.federated_services));
+        let rows = services(&report.federated_services, then, before);
+        out += &block("federated services", &rows, terminal);
+    }
     out
 }
 
@@ -169,6 +174,7 @@ mod tests {
             peers: vec![Peer { name: "beta".to_owned(), allowed, sent, ..Peer::default() }],
             exports: Some(vec![web.clone()]),
             imports: Some(vec![web]),
+            federated_services: Vec::new(),
         }
     }
 
