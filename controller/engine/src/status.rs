@@ -6,6 +6,7 @@ use fedgate_federation::document::{Advertised, GatewayAddress, LocatedGateway, P
 use fedgate_federation::federate::{
     Condition, ConditionStatus, ConditionType, Export, FarSide, Import, PeerReport,
 };
+use fedgate_federation::grant::PeerGrant;
 use fedgate_federation::knowledge::{AtExpiry, HeldTrust};
 use fedgate_federation::object::FederatedSuffix;
 use fedgate_federation::{Federation, Finding, LocalCluster};
@@ -138,6 +139,9 @@ pub struct ExportStatus {
     pub sni: String,
     /// The peers that may reach it, at least with some callers.
     pub granted_to: Vec<String>,
+    /// The peers that no policy grants it, and that reach it because they are in audit mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audited: Vec<String>,
 }
 
 /// One import.
@@ -274,11 +278,15 @@ pub(crate) fn is_ready(conditions: &[Condition]) -> bool {
 
 impl ExportStatus {
     fn new(export: &Export) -> Self {
-        let granted = export.grants.iter().filter(|grant| grant.is_granted());
+        let peers = |is_wanted: fn(&PeerGrant) -> bool| {
+            let wanted = export.grants.iter().filter(|grant| is_wanted(grant));
+            wanted.map(|grant| grant.peer.to_string()).collect()
+        };
         Self {
             service: export.service.clone(),
             sni: export.service.sni(),
-            granted_to: granted.map(|grant| grant.peer.to_string()).collect(),
+            granted_to: peers(PeerGrant::is_granted),
+            audited: peers(PeerGrant::is_only_audited),
         }
     }
 }

@@ -74,6 +74,11 @@ impl PeerGrant {
         }
     }
 
+    /// Returns true if the peer reaches it only because denials are not enforced.
+    pub fn is_only_audited(&self) -> bool {
+        self.mode == Mode::Audit && !self.is_granted() && self.callers().is_some()
+    }
+
     /// Returns true if the export is announced to the peer.
     pub(crate) fn is_visible(&self) -> bool {
         match (&self.access, self.mode) {

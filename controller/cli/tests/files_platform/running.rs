@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, fedgate, service};
 use crate::mistakes::{PORTS, federated};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
 
@@ -442,6 +442,40 @@ fn explaining_without_a_caller_judges_each_peer() {
             .iter()
             .all(|finding| finding["reason"] != "invalid_policy")
     );
+}
+
+#[test]
+fn all_commands_say_that_a_peer_passes_only_because_of_audit_mode() {
+    let (alpha, beta) = pair();
+    alpha.wait("the import", |status| import(status, WEB));
+    let policy = "apiVersion: fedgate.dev/v1alpha1\nkind: FederationPolicy\nmetadata: {name: none}\nspec: {peers: [alpha], services: [], mode: Audit}\n";
+    beta.put("manifests/none.yaml", policy);
+    let export = beta.wait("audit mode", |status| {
+        let export =
+            status["exports"].as_array()?.iter().find(|export| export["service"] == WEB)?;
+        export["audited"].is_array().then(|| export.clone())
+    });
+    assert_eq!((&export["grantedTo"], &export["audited"]), (&json!([]), &json!(["alpha"])));
+    let run = |arguments: &[&str]| {
+        let output = beta.run(arguments);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    for names in [&["status"][..], &["status", "alpha"]] {
+        let (_, text) = run(names);
+        assert!(
+            text.contains("0 exports to it (audit mode)")
+                && text.contains("granted to nobody; audited for alpha"),
+            "{names:?}: {text}"
+        );
+    }
+    for caller in [&[][..], &["--peer", "alpha"], &["--from", "spiffe://alpha.example/ns/a/sa/b"]] {
+        let (code, text) = run(&[&["explain", "--to", WEB], caller].concat());
+        assert!(
+            code == Some(0) && text.contains("(audit mode: reported, and let through)"),
+            "{text}"
+        );
+        assert!(!text.contains("passes: granted"), "{text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Finds out what the compiled federation says about a step.
 
 use super::{Question, Sources};
-use fedgate_core::{Callers, Mode, PeerName, PeerRow};
+use fedgate_core::{Callers, Mode, Outcome, PeerName, PeerRow};
 use fedgate_federation::federate::{PeerReport, Standing};
 use fedgate_federation::grant::{Access, PeerGrant};
 
@@ -32,19 +32,28 @@ pub(super) fn not_in_table(
     }
 }
 
-/// Returns true if the table in force lets any caller of the peer through.
-pub(super) fn passes_some_caller(
+/// What happens by the table in force to the peer's callers that get furthest.
+pub(super) fn best_outcome(
     sources: &Sources<'_>,
     question: &Question,
     peer: &PeerRow<'_>,
-) -> bool {
-    let passes = |callers: &Callers| match callers {
-        Callers::Any => true,
-        Callers::Only(patterns) => !patterns.is_empty() || peer.mode == Mode::Audit,
-    };
+) -> Outcome {
     let export = sources.table.export(question.to.host.as_str(), question.to.port);
     let grants = export.map(|export| sources.table.grants(export)).unwrap_or_default();
-    grants.iter().any(|(row, callers)| row.name == peer.name && passes(callers))
+    match grants.iter().find(|(row, _)| row.name == peer.name).map(|(_, callers)| callers) {
+        None => Outcome::Refused,
+        Some(callers) if !callers.admits_none() => Outcome::Allowed,
+        Some(_) if peer.mode == Mode::Audit => Outcome::Audited,
+        Some(_) => Outcome::Refused,
+    }
+}
+
+/// What follows the reason for a call that is not granted.
+pub(super) fn audited(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Audited => " (audit mode: reported, and let through)",
+        _ => "",
+    }
 }
 
 /// The explanation when the objects differ from the table in force.

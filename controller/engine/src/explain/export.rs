@@ -1,6 +1,6 @@
 //! A call from a peer to one of our services: what the gateway's filter does.
 
-use super::evidence::{decided_by, not_in_table, passes_some_caller, report};
+use super::evidence::{audited, best_outcome, decided_by, not_in_table, report};
 use super::{Caller, Explainer, Explanation};
 use crate::status::told;
 use fedgate_core::{
@@ -125,15 +125,8 @@ impl Explainer<'_> {
     /// What the table says about this caller, and who decided it.
     fn grant(&mut self, decision: &Decision<'_>) {
         let decided = decided_by(self.sources, self.question, decision.peer.map(|peer| peer.name));
-        let audited = match decision.outcome {
-            Outcome::Audited => " (audit mode: reported, and let through)",
-            _ => "",
-        };
-        self.step(
-            "granted",
-            decision.outcome.passes(),
-            format!("{}: {decided}{audited}", decision.reason),
-        );
+        let detail = format!("{}: {decided}{}", decision.reason, audited(decision.outcome));
+        self.step("granted", decision.outcome.passes(), detail);
     }
 
     /// Where the peer connects, if only the peer is told these addresses.
@@ -155,12 +148,13 @@ impl Explainer<'_> {
             return self.end(Some("unknown_peer"));
         };
         self.step("peer", true, format!("{name} has the trust domain {}", row.trust_domain));
-        let granted = passes_some_caller(self.sources, self.question, &row);
-        self.step("granted", granted, decided_by(self.sources, self.question, Some(name.as_str())));
+        let outcome = best_outcome(self.sources, self.question, &row);
+        let decided = decided_by(self.sources, self.question, Some(name.as_str()));
+        self.step("granted", outcome.passes(), format!("{decided}{}", audited(outcome)));
         if let Some(report) = report {
             self.trust(report);
             self.told(report);
         }
-        self.end(Some(if granted { "granted" } else { "not_granted" }))
+        self.end(Some(if outcome == Outcome::Allowed { "granted" } else { "not_granted" }))
     }
 }

@@ -50,15 +50,10 @@ impl Summary {
             .collect();
         Self {
             granted: grants.iter().filter(|grant| grant.is_granted()).count(),
-            audited: grants.iter().filter(|grant| is_only_audited(grant)).count(),
+            audited: grants.iter().filter(|grant| grant.is_only_audited()).count(),
             policies: policies.into_iter().take(MOST_NAMES).map(str::to_owned).collect(),
         }
     }
-}
-
-/// Returns true if the peer reaches the export only because denials are not enforced.
-fn is_only_audited(grant: &PeerGrant) -> bool {
-    grant.mode == Mode::Audit && matches!(grant.access, Access::NoPolicyAllows { .. })
 }
 
 /// Some rows of the list of exports. The states are `granted`, `nobody`, `audited` and
@@ -173,7 +168,7 @@ pub(super) fn verdict(grant: &PeerGrant) -> (&'static str, Vec<String>) {
                 |p: &fedgate_core::CallerPattern| format!("{}/{}", p.namespace, p.service_account);
             return ("some", patterns.map(text).collect());
         }
-        _ if is_only_audited(grant) => "audited",
+        _ if grant.is_only_audited() => "audited",
         _ => "refused",
     };
     (verdict, Vec::new())

@@ -24,7 +24,9 @@ pub(in crate::command) fn peers(mut status: Status, names: &[String]) -> Result<
     }
     let is_wanted = |name: &str| names.iter().any(|wanted| wanted == name);
     status.peers.retain(|peer| is_wanted(&peer.name));
-    status.exports.retain(|export| export.granted_to.iter().any(|peer| is_wanted(peer)));
+    status.exports.retain(|export| {
+        export.granted_to.iter().chain(&export.audited).any(|peer| is_wanted(peer))
+    });
     status.imports.retain(|import| is_wanted(&import.peer));
     let of_peer = |member: &MemberStatus| member.peer.as_deref().is_some_and(is_wanted);
     status.federated_services.retain(|name| name.members.iter().any(of_peer));

@@ -4,6 +4,7 @@ use super::seen_by;
 use crate::command::validate::severity;
 use crate::terminal::layout::{Cell, block, paragraph};
 use crate::terminal::{Style, Terminal};
+use fedgate_core::Mode;
 use fedgate_engine::federated::{FederatedServiceStatus, MemberStatus};
 use fedgate_engine::readiness::Readiness;
 use fedgate_engine::status::{ExportStatus, ImportStatus, PeerStatus, Status};
@@ -114,9 +115,13 @@ fn of_peer(peer: &PeerStatus) -> Vec<Cell> {
 }
 
 fn export(export: &ExportStatus, wide: bool) -> Vec<Cell> {
+    let audited = match export.audited.is_empty() {
+        true => String::new(),
+        false => format!("; audited for {}", export.audited.join(", ")),
+    };
     let to = match export.granted_to.is_empty() {
-        true => Cell::new(Style::Warning, "granted to nobody"),
-        false => format!("granted to {}", export.granted_to.join(", ")).into(),
+        true => Cell::new(Style::Warning, &format!("granted to nobody{audited}")),
+        false => format!("granted to {}{audited}", export.granted_to.join(", ")).into(),
     };
     let more = wide.then(|| Cell::from(export.sni.as_str()));
     with_more(vec![export.service.to_string().into(), to], more.into_iter())
@@ -183,8 +188,9 @@ fn loaded(condition: Option<&Condition>) -> String {
 
 fn peer(peer: &PeerStatus, now: Timestamp) -> Vec<Cell> {
     let state = state(peer);
+    let audit = if peer.mode == Mode::Audit { " (audit mode)" } else { "" };
     let counts = format!(
-        "{} to it, {}{}",
+        "{} to it{audit}, {}{}",
         counted(peer.granted_exports, "export"),
         counted(peer.imports, "import"),
         confirmed(peer.public_confirmed.min(peer.private_confirmed), now)
@@ -219,7 +225,6 @@ fn confirmed(then: Option<Timestamp>, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fedgate_core::Mode;
     use fedgate_federation::federate::ConditionType;
     use fedgate_federation::knowledge::SERVER_ONLY;
 
