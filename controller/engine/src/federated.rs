@@ -7,6 +7,7 @@
 
 use crate::in_force::InForce;
 use fedgate_core::ServiceName;
+use fedgate_federation::Finding;
 use fedgate_federation::federate::{
     FederatedMember, FederatedPort, FederatedService, MemberPlace, MemberState, PassedOver,
 };
@@ -146,6 +147,23 @@ fn members(port: &FederatedPort, health: &MemberHealth) -> Vec<MemberStatus> {
     members
 }
 
+/// Errors about names of which the Envoy here finds every member dead, although some could take
+/// calls by all that was compiled.
+pub fn dead(services: &[FederatedService], health: &MemberHealth) -> Vec<Finding> {
+    let ports =
+        services.iter().flat_map(|service| service.ports.iter().map(move |port| (service, port)));
+    let of_port = |(service, port): (&FederatedService, &FederatedPort)| {
+        let members = members(port, health);
+        if port.in_use().next().is_none() || members.iter().any(MemberStatus::is_used) {
+            return None;
+        }
+        let why: Vec<_> =
+            members.iter().map(|member| format!("{}: {}", member.place(), member.state)).collect();
+        Some(port.no_member_ready(service.object(), &why))
+    };
+    ports.filter_map(of_port).collect()
+}
+
 impl FederatedServiceStatus {
     fn new(in_force: &InForce, service: &FederatedService, port: &FederatedPort) -> Self {
         let members = members(port, &in_force.member_health);
@@ -203,5 +221,66 @@ impl InForce {
         self.federation.federated_services.iter().flat_map(|service| {
             service.ports.iter().map(|port| FederatedServiceStatus::new(self, service, port))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fedgate_core::PeerName;
+    use fedgate_federation::federate::Protocol;
+
+    fn member(peer: &str, state: MemberState) -> FederatedMember {
+        FederatedMember {
+            place: MemberPlace::Peer(PeerName::parse(peer).unwrap()),
+            service: Some(format!("web.shop.svc.{peer}.example:80").parse().unwrap()),
+            priority: 0,
+            weight: 1,
+            state,
+            check: None,
+        }
+    }
+
+    fn name(members: Vec<FederatedMember>) -> FederatedService {
+        let port = FederatedPort {
+            service: "web.shop.global:80".parse().unwrap(),
+            port_name: "http".to_owned(),
+            protocol: Protocol::Http,
+            check: None,
+            members,
+        };
+        FederatedService {
+            namespace: "shop".to_owned(),
+            name: "web".to_owned(),
+            source: None,
+            host: port.service.host.clone(),
+            ports: vec![port],
+        }
+    }
+
+    #[test]
+    fn a_name_is_dead_if_the_envoy_finds_every_usable_member_dead() {
+        let lacking = MemberState::PassedOver {
+            reason: PassedOver::NotOffered,
+            message: "it does not offer it".to_owned(),
+        };
+        let beta = || member("beta", MemberState::Ready);
+        let service = |of: &str| format!("web.shop.svc.{of}.example:80").parse().unwrap();
+        let of = |members: Vec<_>, health: &[(&str, bool)]| {
+            let health = health.iter().map(|(of, alive)| (service(of), *alive)).collect();
+            dead(&[name(members)], &health)
+        };
+        let found = of(vec![beta(), member("gamma", lacking.clone())], &[("beta", false)]);
+        assert_eq!(found.len(), 1);
+        let text = found[0].to_string();
+        let expected = "FederatedService shop/web spec.members: no_member_ready: no member can \
+                        take calls to web.shop.global:80 (beta: not_answering; gamma: not_offered)";
+        assert!(text.starts_with(expected), "{text}");
+        assert_eq!(of(vec![beta()], &[]), []);
+        assert_eq!(of(vec![beta()], &[("beta", true)]), []);
+        let both = vec![beta(), member("gamma", MemberState::Ready)];
+        assert_eq!(of(both, &[("beta", false), ("gamma", true)]), []);
+        // The compilation has reported it.
+        assert_eq!(of(vec![member("gamma", lacking)], &[]), []);
     }
 }

@@ -98,6 +98,16 @@ fn a_check_over_tcp_expects_what_the_server_says() {
         greeted_by(&mails[0], SOON).await?;
         let none = Backend::http("none", "beta").await?;
         std::mem::replace(&mut mails[0].backend, none).stop().await;
-        greeted_by(&mails[1], 2 * FAILOVER).await
+        greeted_by(&mails[1], 2 * FAILOVER).await?;
+
+        // With no member left it is an error, whoever found out.
+        let says_none = async || {
+            let output = alpha.fedgate(&["status"]).await?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            Ok(!output.status.success() && text.contains("no_member_ready"))
+        };
+        ensure!(!says_none().await?, "gamma is left");
+        put("{tcp: {expect: of nobody}}")?;
+        wait::until_true("no_member_ready", SOON, says_none).await
     });
 }

@@ -22,7 +22,7 @@ use crate::state::StateFolder;
 use arc_swap::ArcSwapOption;
 use fedgate_core::{Hostname, PeerName, ServiceName, Table, TableBuilder};
 use fedgate_engine::compiler::Compiler;
-use fedgate_engine::federated::MemberHealth;
+use fedgate_engine::federated::{MemberHealth, dead};
 use fedgate_engine::in_force::InForce;
 use fedgate_engine::running::Running;
 use fedgate_envoy::EnvoyFiles;
@@ -35,7 +35,7 @@ use fedgate_federation::federate::Published;
 use fedgate_federation::key::SigningKeys;
 use fedgate_federation::knowledge::PeerKnowledge;
 use fedgate_federation::object::Objects;
-use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use fedgate_federation::{Federation, Finding, FindingReason, ObjectRef};
 use fedgate_process::words;
 use fedgate_trace::Causes;
 use jiff::Timestamp;
@@ -292,7 +292,7 @@ impl Site {
         findings.extend(self.unsaved_knowledge());
         findings.extend(self.write_address());
         let egress = self.put_in_force(&federation, &capacity, &change, &mut findings);
-        findings.extend(self.findings_of_site(now));
+        findings.extend(self.findings_of_site(&federation, now));
         self.forget_removed_peers();
         let retry = findings.iter().any(|finding| finding.reason == FindingReason::NotWritten);
         let next = Next { at: federation.next_change, retry };
@@ -302,7 +302,7 @@ impl Site {
     }
 
     /// Findings about this site that come neither from objects nor from sinks.
-    fn findings_of_site(&self, now: Timestamp) -> Vec<Finding> {
+    fn findings_of_site(&self, federation: &Federation, now: Timestamp) -> Vec<Finding> {
         let cluster = ObjectRef::cluster(self.settings.trust_domain.as_str());
         // Before the first answer, assume that both run.
         let running = self.observed.running.unwrap_or(Running { gateway: true, egress: true });
@@ -314,6 +314,9 @@ impl Site {
             &cluster,
         ));
         findings.extend(running.findings(&cluster));
+        if running.egress {
+            findings.extend(dead(&federation.federated_services, &self.member_health));
+        }
         findings
     }
 

@@ -108,6 +108,19 @@ impl FederatedPort {
         let first = self.in_use().next().map(|member| member.priority);
         self.in_use().take_while(move |member| Some(member.priority) == first)
     }
+
+    /// Returns the error that no member can take calls, with an explanation for each.
+    pub fn no_member_ready(&self, object: ObjectRef, why: &[String]) -> Finding {
+        let why = match why.is_empty() {
+            true => "no peer offers the Service to this cluster".to_owned(),
+            false => crate::finding::messages(why.iter()),
+        };
+        let message = format!(
+            "no member can take calls to {} ({why}), so they fail; see what each member lacks with fedgate explain",
+            self.service
+        );
+        Finding::error(FindingReason::NoMemberReady, object, "spec.members", message)
+    }
 }
 
 impl std::fmt::Display for MemberPlace {
@@ -181,13 +194,5 @@ fn none_ready(object: &FederatedServiceObject, port: &FederatedPort) -> Option<F
         .iter()
         .filter_map(|member| Some(format!("{}: {}", member.place, member.state.reason()?)))
         .collect();
-    let why = match why.is_empty() {
-        true => "no peer offers the Service to this cluster".to_owned(),
-        false => crate::finding::messages(why.iter()),
-    };
-    let message = format!(
-        "no member can take calls to {} ({why}), so they fail; see what each member lacks with fedgate explain",
-        port.service
-    );
-    Some(object.error(FindingReason::NoMemberReady, "spec.members", message))
+    Some(port.no_member_ready(object.object(), &why))
 }
