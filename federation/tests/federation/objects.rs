@@ -47,11 +47,20 @@ fn only_one_trailing_slash_is_removed() {
 }
 
 #[test]
-fn a_password_in_an_endpoint_is_not_repeated() {
-    let mut object = federation_object("beta", "beta.example");
-    object.spec.metadata_endpoint = "https://user:secret@beta.test".to_owned();
-    let findings = Peer::parse(&object).unwrap_err();
-    assert!(!the(&findings, Reason::InvalidEndpoint).message.contains("secret"));
+fn a_secret_in_an_endpoint_is_not_repeated() {
+    for (endpoint, shown) in [
+        ("https://user:secret@beta.test", "https://…@beta.test"),
+        ("https://user:sec?ret@beta.test", "https://…@beta.test"),
+        ("https://beta.test/metadata?token=secret", "https://beta.test/metadata?…"),
+        ("https://beta.test/metadata#secret", "https://beta.test/metadata#…"),
+        ("https://secret@beta.test/?token=secret#secret", "https://…@beta.test/?…"),
+    ] {
+        let mut object = federation_object("beta", "beta.example");
+        object.spec.metadata_endpoint = endpoint.to_owned();
+        let findings = Peer::parse(&object).unwrap_err();
+        let message = &the(&findings, Reason::InvalidEndpoint).message;
+        assert!(message.contains(&format!("found {shown:?}")), "{message}");
+    }
 }
 
 #[test]

@@ -34,6 +34,7 @@ impl Guard {
             || self.known.iter().any(|secret| text.contains(secret.as_str()))
             || has_token(text)
             || has_login(text)
+            || has_field(text)
     }
 }
 
@@ -58,6 +59,14 @@ fn has_login(text: &str) -> bool {
     })
 }
 
+/// A field of a query or of a setting that usually has a secret: `token=VALUE`.
+fn has_field(text: &str) -> bool {
+    const FIELDS: [&str; 7] =
+        ["token=", "password=", "passwd=", "secret=", "api_key=", "apikey=", "access_key="];
+    let text = text.to_ascii_lowercase();
+    FIELDS.iter().any(|field| text.contains(field))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +81,8 @@ mod tests {
             "token eyJhbGciOiJFZERTQSJ9.eyJhdWQiOiIyMjIyMjIy.37a9InjLcCFb7oPKDceK, used",
             "http://user:secret@proxy.example:3128",
             "Authorization: Bearer x",
+            "GET /metadata?access_token=abc HTTP/1.1",
+            "PGPASSWORD=abc",
         ] {
             assert!(guard.finds(secret), "{secret}");
         }
@@ -81,6 +92,7 @@ mod tests {
             "eyJhbGciOiJFZERTQSJ9 alone",
             "spiffe://alpha.example/ns/shop/sa/cart",
             "-----BEGIN X-----",
+            "the token's subject is not a peer with a known key reason=\"unknown_subject\"",
         ] {
             assert!(!guard.finds(harmless), "{harmless}");
         }
