@@ -380,5 +380,8 @@ pub(crate) fn settings() -> Vec<String> {
         instead("roots: roots.pem", "roots: [roots.pem]"),
         instead("roots: roots.pem", "roots: ''"),
         instead("gateway: {", "gateway: gateway {"),
+        instead("advertise: ['192.0.2.1:15443']", "listen: [::1]:15443"),
+        instead("advertise: ['192.0.2.1:15443']", "advertise: [[2001:db8::1]:15443]"),
+        with("egress:\n  serverNames: [::1]:15444"),
     ]
 }

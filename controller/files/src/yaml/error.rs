@@ -4,6 +4,7 @@ use super::{DEPTH, Limits, MOST_ALIASES};
 use fedgate_federation::shown;
 use serde_saphyr::Error;
 use serde_saphyr::budget::BudgetBreach;
+use std::net::Ipv6Addr;
 
 /// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +50,23 @@ fn by_row(row: &str) -> Option<&'static str> {
     if row.contains('\0') {
         return Some("expected text, found a NUL character; save the file as UTF-8");
     }
+    if has_bare_ipv6(row) {
+        return Some(
+            "expected a text, found an IPv6 address in brackets, which begin a list; put it in quotes",
+        );
+    }
     None
+}
+
+/// Whether a value is an address such as `[::1]:15443` without quotes.
+fn has_bare_ipv6(row: &str) -> bool {
+    let mut before = "";
+    row.split('[').any(|part| {
+        let is_value = before.trim_end().ends_with([':', '-', ',']) || before.is_empty();
+        before = part;
+        let address = part.split_once("]:").map(|(address, _)| address);
+        is_value && address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+    })
 }
 
 fn by_error(error: &Error, limits: &Limits) -> String {
