@@ -1,15 +1,17 @@
 //! The client of the API server.
 
 mod limited;
+mod unreached;
 
 use anyhow::{Context, Result};
-use fedgate_process::words::causes;
+use fedgate_process::words::{causes, io};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
 use kube::{Client, Config};
 use limited::{Limited, NoAnswer};
 use std::path::Path;
 use std::time::Duration;
+use unreached::Unreached;
 
 /// The time limit for connecting to the API server.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -17,6 +19,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// The maximum number of characters of an error that are shown: the API server may quote a whole
 /// object.
 const LONGEST_ERROR: usize = 400;
+
+/// What is said of an answer in another form.
+const NOT_AN_API_SERVER: &str = "expected the answer of an API server, found something else; see whether a proxy or a login page answers at \
+     this address";
 
 /// A client for `KUBECONFIG`, `~/.kube/config` or the Pod's service account, in this order.
 ///
@@ -39,6 +45,10 @@ pub async fn of_user(file: Option<&Path>, context: Option<&str>) -> Result<Clien
         KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = match (file, context) {
         (Some(file), _) => {
+            let unreadable = |error: std::io::Error| {
+                anyhow::anyhow!("--kubeconfig {}: {}", file.display(), io(&error))
+            };
+            std::fs::File::open(file).map_err(unreadable)?;
             let kubeconfig = Kubeconfig::read_from(file);
             // The text of the error already has its cause.
             let kubeconfig = kubeconfig
@@ -68,7 +78,9 @@ fn with(mut config: Config) -> Result<Client> {
     let url = config.cluster_url.clone();
     let client = Client::try_from(config.clone())
         .with_context(|| format!("the kubeconfig for {url} cannot be used"))?;
-    Ok(over(client, move || Client::try_from(config.clone()).ok()))
+    let namespace = client.default_namespace().to_owned();
+    let limited = Limited::new(client, move || Client::try_from(config.clone()).ok());
+    Ok(Client::new(limited.to(url), namespace))
 }
 
 /// A client that sends requests through `client`, and replaces it by a new one after a request
@@ -85,12 +97,17 @@ pub(crate) fn over(
 /// errors do not quote credentials.
 pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = || causes(error);
-    let no_answer =
-        || causes().find_map(|cause| cause.downcast_ref::<NoAnswer>()).map(ToString::to_string);
+    let of_client = |cause: &(dyn std::error::Error + 'static)| {
+        let no_answer = cause.downcast_ref::<NoAnswer>().map(ToString::to_string);
+        no_answer.or_else(|| cause.downcast_ref::<Unreached>().map(ToString::to_string))
+    };
+    let is_no_answer_of_it = || causes().any(|cause| cause.is::<serde_json::Error>());
     let text = match causes().find_map(|cause| status(cause)) {
         Some(status) => format!("the API server says {}: {}", status.code, status.message),
-        None => no_answer()
-            .unwrap_or_else(|| causes().map(ToString::to_string).collect::<Vec<_>>().join(": ")),
+        None => causes().find_map(of_client).unwrap_or_else(|| match is_no_answer_of_it() {
+            true => NOT_AN_API_SERVER.to_owned(),
+            false => causes().map(ToString::to_string).collect::<Vec<_>>().join(": "),
+        }),
     };
     text.chars().take(LONGEST_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

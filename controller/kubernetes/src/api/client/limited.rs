@@ -9,9 +9,10 @@
 //! A request without an answer makes all open connections suspect, because they use the same path.
 //! They are dropped, and the next request opens a new one.
 
+use super::unreached::Unreached;
 use axum::body::{Body as AnswerBody, to_bytes};
 use futures_util::future::BoxFuture;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Uri};
 use kube::Client;
 use kube::client::Body;
 use std::fmt;
@@ -49,6 +50,8 @@ pub(super) struct Limited {
     /// Creates a client without open connections.
     open: Box<dyn FnMut() -> Option<Client> + Send>,
     suspect: Arc<AtomicBool>,
+    /// Where the API server is, for errors.
+    server: Option<Uri>,
 }
 
 impl Limited {
@@ -56,7 +59,12 @@ impl Limited {
         client: Client,
         open: impl FnMut() -> Option<Client> + Send + 'static,
     ) -> Self {
-        Self { client, open: Box::new(open), suspect: Arc::default() }
+        Self { client, open: Box::new(open), suspect: Arc::default(), server: None }
+    }
+
+    /// Names the API server in errors.
+    pub(super) fn to(self, server: Uri) -> Self {
+        Self { server: Some(server), ..self }
     }
 }
 
@@ -76,6 +84,7 @@ impl Service<Request<Body>> for Limited {
             self.client = client;
         }
         let (client, suspect) = (self.client.clone(), Arc::clone(&self.suspect));
+        let server = self.server.clone();
         Box::pin(async move {
             let limit = if *request.method() == Method::GET { READ } else { WRITE };
             let mut unanswered = Unanswered { since: Some(Instant::now()), suspect };
@@ -83,7 +92,7 @@ impl Service<Request<Body>> for Limited {
                 return Err(NoAnswer(limit).into());
             };
             unanswered.since = None;
-            answer
+            answer.map_err(|error| Unreached::new(server.as_ref(), error.as_ref()).into())
         })
     }
 }
