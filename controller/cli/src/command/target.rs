@@ -34,8 +34,17 @@ pub(crate) struct Kubernetes {
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
     /// Namespace of fedgate [default: fedgate-system]
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
     namespace: Option<String>,
+}
+
+/// Reads a namespace, which becomes a part of URLs.
+fn namespace(text: &str) -> Result<String, &'static str> {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    match !text.is_empty() && text.len() <= 63 && text.bytes().all(is_letter) {
+        true => Ok(text.to_owned()),
+        false => Err("expected the name of a namespace: lower-case letters, digits and '-'"),
+    }
 }
 
 /// A platform, and the cluster on it.
