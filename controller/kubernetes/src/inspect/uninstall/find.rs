@@ -91,11 +91,14 @@ impl Find<'_> {
         if problems.is_empty() { Ok(items) } else { Err(problems) }
     }
 
-    /// A kind that the API server does not serve has no objects.
+    /// A kind that the API server does not serve has no objects. Every API server serves the core
+    /// group, so what says otherwise is none.
     async fn list(&self, kind: Kind, api: &Api<DynamicObject>) -> kube::Result<Vec<Item>> {
         let ours = ListParams::default().labels(&format!("{OWNER}={}", self.namespaces.own()));
         let listed = match api.list_metadata(&ours).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
+            Err(kube::Error::Api(status)) if status.code == 404 && !kind.group().is_empty() => {
+                return Ok(Vec::new());
+            }
             listed => listed?,
         };
         let item = |object: PartialObjectMeta<DynamicObject>| {
@@ -113,5 +116,26 @@ impl Find<'_> {
             }
         };
         Ok(listed.items.into_iter().map(item).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::{Request, Response};
+    use kube::client::Body;
+    use std::convert::Infallible;
+
+    #[tokio::test]
+    async fn what_does_not_serve_core_objects_is_no_api_server() {
+        let answer = |_: Request<Body>| async {
+            let body = Body::from(b"404 page not found".to_vec());
+            Ok::<_, Infallible>(Response::builder().status(404).body(body).unwrap())
+        };
+        let client = Client::new(tower::service_fn(answer), "default");
+        let namespaces = Namespaces::all_in("fedgate-system");
+        let (items, problems) = Find { client: &client, namespaces: &namespaces }.all().await;
+        assert!(items.is_empty() && !problems.is_empty(), "{problems:?}");
+        assert!(problems.iter().all(|problem| problem.starts_with("configmaps: ")), "{problems:?}");
     }
 }
