@@ -327,8 +327,14 @@ impl Poller {
 
     /// Why a peer refuses our token, as far as it can be known here.
     fn unauthorized(&self) -> String {
+        let known = self.knowledge.public.as_ref().map(|known| &known.document.cluster_uuid);
+        let held = self.knowledge.held_trust.as_ref().map(|held| &held.cluster_uuid);
+        let has_new_uuid = held.is_some() && held != known;
         match self.knowledge.clock.and_then(|clock| clock.warning(Blame::Unknown)) {
             Some(trouble) => format!("401: the peer refuses the token: {trouble}"),
+            None if has_new_uuid => "401: the peer has a new UUID, which is held here, and tokens are for the one before: compare the \
+                                     change with its operator, then approve it"
+                .to_owned(),
             None => "401: the peer does not know us yet: it needs an IstioFederation for this cluster, and some minutes to read \
                      our key"
                 .to_owned(),

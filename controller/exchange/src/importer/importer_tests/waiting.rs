@@ -369,6 +369,26 @@ async fn the_end_of_a_hold_is_known_at_once() {
     }
 }
 
+/// Its key and UUID are lost. Our tokens are for the UUID that is known here, and so it refuses them.
+#[tokio::test]
+async fn a_refusal_says_that_a_new_uuid_is_held_here() {
+    let mut scene = Scene::new(Duration::from_millis(50));
+    let mut beta = TestCluster::new("beta", &["web"]);
+    let server = scene.exporter(&beta).await;
+    server.keyring.use_keys(beta.identity.key.clone());
+    scene.publish_signed(&server, &beta, None);
+    scene.poll(&[scene.peer("beta", server.address)]);
+    scene.until("beta", (Succeeded, Succeeded)).await;
+
+    beta.identity = identity();
+    server.keyring.use_keys(beta.identity.key.clone());
+    scene.publish_signed(&server, &beta, None);
+    let update = scene.until("beta", (Succeeded, NonOkResponse)).await;
+    assert!(update.knowledge.held_trust.is_some());
+    let message = &update.knowledge.private_exchange.as_ref().unwrap().message;
+    assert!(message.starts_with("401: the peer has a new UUID, which is held here"), "{message}");
+}
+
 /// While a peer is upgraded to a version that signs, its replicas answer by turns. What is known
 /// stays, and the next signed answer is good.
 #[tokio::test]

@@ -83,6 +83,11 @@ pub(super) fn exchange(condition: &Condition, peer: &Peer) -> String {
     {
         return CLOCKS.to_owned();
     }
+    if is(ExchangeReason::NonOkResponse)
+        && condition.message.starts_with("401: the peer has a new UUID")
+    {
+        return HELD_TRUST.to_owned();
+    }
     if is(ExchangeReason::NonOkResponse) && condition.message.starts_with("401") {
         return "it has no IstioFederation for this cluster, or cannot reach us; ask its operator to apply one with our trust domain and metadata \
                 endpoint, and to let its controller reach that: it then knows us after a poll or two"
@@ -145,11 +150,12 @@ mod tests {
         Peer::parse(&Named::new("beta", spec)).unwrap().0
     }
 
-    const MESSAGES: [&str; 4] = [
+    const MESSAGES: [&str; 5] = [
         "TLS: the endpoint's certificate has expired",
         "cannot connect to the endpoint",
         "401: the peer does not know us yet",
         "401: the peer refuses the token: the clocks differ",
+        "401: the peer has a new UUID, which is held here",
     ];
 
     #[test]
