@@ -126,7 +126,12 @@ pub(crate) fn replaced(
     now: Timestamp,
 ) -> Option<Finding> {
     let at = at.filter(|at| now.duration_since(*at) < REPLACED_IS_SHOWN_FOR)?;
-    Some(Finding::warning(FindingReason::IdentityReplaced, cluster, "", format!("at {at}: {GONE}")))
+    Some(Finding::warning(
+        FindingReason::IdentityReplaced,
+        cluster,
+        "",
+        format!("at {at:.0}: {GONE}"),
+    ))
 }
 
 fn read_uuid(path: &Path) -> Result<Option<ClusterUuid>> {

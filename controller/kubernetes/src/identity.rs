@@ -62,7 +62,7 @@ impl ClusterIdentity {
             FindingReason::IdentityReplaced,
             secret,
             "",
-            format!("at {at}: {REPLACED}"),
+            format!("at {at:.0}: {REPLACED}"),
         ))
     }
 }

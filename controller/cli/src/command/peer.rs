@@ -119,7 +119,7 @@ fn peer<'s>(status: &'s Status, name: &str) -> Result<&'s PeerStatus> {
 fn describe(name: &str, held: &HeldTrust) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "held of the peer {name} since {}, because {}", held.since, held.why);
+    let _ = writeln!(out, "held of the peer {name} since {:.0}, because {}", held.since, held.why);
     let _ = writeln!(out, "  change  {}", held.change);
     let _ = writeln!(out, "  id      {}", held.id);
     let _ = writeln!(out, "  uuid    {}", held.cluster_uuid);
