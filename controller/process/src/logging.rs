@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -14,10 +15,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// The libraries whose troubles we report in our own words. At `debug` they are heard, too.
+const QUIET: &str = "kube_client=off,notify=off";
+
 /// Starts logging. `FEDGATE_LOG` sets a level, or `tracing-subscriber` directives. The default is
 /// `info`.
 pub fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("FEDGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var_os("FEDGATE_LOG").unwrap_or_default();
+    let asked = asked.to_string_lossy();
+    let (filter, is_understood) = filter(&asked);
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -30,6 +36,34 @@ pub fn start(format: LogFormat) {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),
     };
+    if !is_understood {
+        tracing::warn!(
+            found = %asked,
+            "FEDGATE_LOG: expected error, warn, info, debug or trace, or directives such as \
+             info,fedgate_files=debug; info is used"
+        );
+    }
+}
+
+/// The filter for a level or for directives; `info` and false if it is neither. `EnvFilter` takes
+/// any other word for the name of a module, and would hide everything else.
+fn filter(asked: &str) -> (EnvFilter, bool) {
+    let quiet = |level: &str| EnvFilter::new(format!("{level},{QUIET}"));
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let asked = asked.trim();
+    if asked.is_empty() {
+        return (quiet("info"), true);
+    }
+    match asked.parse::<LevelFilter>() {
+        Ok(level) if level <= LevelFilter::INFO => return (quiet(asked), true),
+        Ok(_) => return (EnvFilter::new(asked), true),
+        Err(_) => {}
+    }
+    let is_plausible = asked.split(',').any(|part| part.contains('=') || is_level(part.trim()));
+    match EnvFilter::try_new(asked) {
+        Ok(filter) if is_plausible => (filter, true),
+        _ => (quiet("info"), false),
+    }
 }
 
 /// The log lines that `happen` causes, one for each event.
@@ -58,4 +92,28 @@ pub(crate) fn captured(happen: impl FnOnce()) -> String {
         tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, happen);
     String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn a_level_is_told_from_a_wrong_word() {
+        for (asked, is_good, shown, is_quiet) in [
+            ("", true, "info", true),
+            (" info ", true, "info", true),
+            ("WARN", true, "warn", true),
+            ("debug", true, "debug", false),
+            ("info,fedgate_files=debug", true, "fedgate_files=debug", false),
+            ("fedgate_files=trace", true, "fedgate_files=trace", false),
+            ("verbose", false, "info", true),
+            ("=", false, "info", true),
+        ] {
+            let (filter, is_understood) = filter(asked);
+            let filter = filter.to_string();
+            assert!(is_understood == is_good && filter.contains(shown), "{asked:?}: {filter}");
+            assert_eq!(filter.contains("kube_client=off"), is_quiet, "{asked:?}: {filter}");
+        }
+    }
 }
