@@ -99,7 +99,7 @@ async fn of_site(folder: &Folder) -> Result<Report> {
 }
 
 fn text(report: &Report, terminal: Terminal) -> String {
-    if report.changes.is_empty() {
+    if report.changes.is_empty() && report.more == 0 {
         return "no changes\n".to_owned();
     }
     let row = |change: &Change| {
@@ -135,5 +135,7 @@ mod tests {
             "  2027-01-15T08:00:00Z  key  beta  UUID \\u{1b}[2J became \\u{202e}x\n  and 7 more; show more with --limit\n"
         );
         assert_eq!(text(&Report::default(), Terminal::PIPE), "no changes\n");
+        let none_shown = Report { more: 3, ..Report::default() };
+        assert_eq!(text(&none_shown, Terminal::PIPE), "  and 3 more; show more with --limit\n");
     }
 }
