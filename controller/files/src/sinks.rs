@@ -152,7 +152,7 @@ pub(crate) fn missing_ports(
         let missing = imports.len().checked_sub(has).filter(|missing| *missing > 0)?;
         let without = imports.iter().filter(|import| !ports.contains_key(&import.service));
         let message = format!(
-            "no port for {} of {peer}: it has {has} of {} ports, and other peers have {}; no peer gets more \
+            "no port for {} of {peer}: it has {has} of {} ports, and others have {}; no peer gets more \
              than it leaves for others: widen the range, raise the egress's open files, or have the peer offer fewer services",
             named(without, missing),
             most.min(range.len()),

@@ -10,7 +10,7 @@ use std::fmt::Write;
 const STALE: &str = "1h";
 
 pub(super) fn text(view: &View, terminal: Terminal) -> String {
-    let rows: Vec<_> = view.names.iter().map(|name| row(name, view.setting)).collect();
+    let rows: Vec<_> = view.names.iter().map(|name| row(name, &view.advice())).collect();
     let mut out = match (view.server, &view.folder) {
         (Some(server), _) => format!("fedgate dns answers at {server}, port 53\n"),
         (None, Some(folder)) if view.names.iter().any(|name| !name.addresses.is_empty()) => {
@@ -22,13 +22,13 @@ pub(super) fn text(view: &View, terminal: Terminal) -> String {
     out
 }
 
-fn row(name: &Name, setting: &str) -> Vec<Cell> {
+fn row(name: &Name, advice: &str) -> Vec<Cell> {
     let list = |numbers: &mut dyn Iterator<Item = String>| numbers.collect::<Vec<_>>().join(", ");
     let addresses = list(&mut name.addresses.iter().map(ToString::to_string));
     let ports = list(&mut name.ports.iter().map(ToString::to_string));
     let silent = list(&mut name.silent.iter().map(ToString::to_string));
     let problem = match (name.addresses.is_empty(), name.silent.is_empty()) {
-        (true, _) => format!("no address: set {setting}"),
+        (true, _) => format!("no address: {advice}"),
         (false, false) if name.needs_capability => format!(
             "nothing listens at port {silent}: give the egress Envoy CAP_NET_BIND_SERVICE, or see its log"
         ),
@@ -109,6 +109,16 @@ mod tests {
         ]);
         assert_eq!(hosts(&view), "240.96.0.1 web.shop.svc.beta.example\n");
         assert!(!view.is_well());
+        // The setting is there, so something else is wrong.
+        let expected = "1 name without an address: see the findings of `fedgate status`";
+        assert_eq!(view.unnamed().as_deref(), Some(expected));
+        let shown = text(&view, Terminal::PIPE);
+        assert!(shown.contains("no address: see the findings"), "{shown}");
+    }
+
+    #[test]
+    fn without_any_address_the_setting_is_missing() {
+        let view = view(vec![name("web.shop.svc.beta.example", None, &[])]);
         let expected = "1 name without an address: set imports.addresses";
         assert_eq!(view.unnamed().as_deref(), Some(expected));
         let shown = text(&view, Terminal::PIPE);

@@ -77,11 +77,19 @@ impl View {
         }
     }
 
+    /// What to do about a name without an address.
+    pub(super) fn advice(&self) -> String {
+        match self.names.iter().all(|name| name.addresses.is_empty()) {
+            true => format!("set {}", self.setting),
+            false => "see the findings of `fedgate status`".to_owned(),
+        }
+    }
+
     /// Says how many names have no address, and what to do.
     pub(super) fn unnamed(&self) -> Option<String> {
         let count = self.names.iter().filter(|name| name.addresses.is_empty()).count();
         let names = counted(count, "name");
-        (count > 0).then(|| format!("{names} without an address: set {}", self.setting))
+        (count > 0).then(|| format!("{names} without an address: {}", self.advice()))
     }
 
     /// Returns true if each name has an address, and something listens there.
