@@ -79,8 +79,9 @@ fn peers(report: &Report, before: Before<'_>) -> Vec<Vec<Cell>> {
             let bytes = |of: fn(&Peer) -> u64| bytes(of(peer), then.map(of), before);
             row.push(
                 format!(
-                    "{} calls to it, {} failed, {} sent, {} received",
+                    "{} {} to it, {} failed, {} sent, {} received",
                     number(|of| of.calls),
+                    words(peer.calls, "call"),
                     number(|of| of.failures),
                     bytes(|of| of.sent),
                     bytes(|of| of.received)
@@ -104,7 +105,7 @@ fn services(all: &[Service], old: Option<&[Service]>, before: Before<'_>) -> Vec
         vec![
             service.service.as_str().into(),
             format!("{} open", service.open).into(),
-            format!("{connections} connections").into(),
+            format!("{connections} {}", words(service.connections, "connection")).into(),
             failed,
             format!(
                 "{} to it, {} from it",
@@ -115,6 +116,11 @@ fn services(all: &[Service], old: Option<&[Service]>, before: Before<'_>) -> Vec
         ]
     };
     all.iter().map(row).collect()
+}
+
+/// The word for things of this number.
+fn words(count: u64, thing: &str) -> String {
+    format!("{thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A count, and how many there were in a second. A counter that went down is of another process.
@@ -204,6 +210,14 @@ mod tests {
         let shown = text(&report, None, Terminal::PIPE);
         assert!(shown.contains("exports: the gateway's proxies do not count"), "{shown}");
         assert!(!shown.contains("imports") && !shown.contains("calls to it"), "{shown}");
+    }
+
+    #[test]
+    fn one_of_a_kind_is_not_many() {
+        let mut one = report(1, 0);
+        one.peers[0].calls = 1;
+        let shown = text(&one, None, Terminal::PIPE);
+        assert!(shown.contains("1 call to it") && shown.contains("1 connection "), "{shown}");
     }
 
     #[test]
