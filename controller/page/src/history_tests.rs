@@ -2,6 +2,8 @@
 
 use crate::sample::{Sample, federation, now, service};
 use fedgate_engine::history::{Change, ChangeKind, History, MOST_AT_ONCE, MOST_CHANGES};
+use fedgate_federation::object::{FederatedServiceObject, FederatedServiceSpec};
+use serde_json::json;
 
 fn texts(changes: &[Change]) -> Vec<String> {
     let text =
@@ -34,6 +36,36 @@ fn what_changed_while_nobody_looked_is_found_after_a_restart() {
     ] {
         assert!(texts.iter().any(|text| text == expected), "{expected} in {texts:#?}");
     }
+}
+
+#[test]
+fn where_calls_of_a_federated_name_go_is_kept() {
+    let spec = json!({ "spec": {
+        "ports": [{ "name": "http", "port": 80 }],
+        "members": [{ "local": {} }],
+    }});
+    let mut sample = Sample::new();
+    sample.objects.federated_services = vec![FederatedServiceObject {
+        namespace: "shop".to_owned(),
+        name: "web".to_owned(),
+        source: None,
+        spec: FederatedServiceSpec::of_object(&spec).unwrap(),
+    }];
+    sample.objects.services[0].ports[0].ready = Some(1);
+    let mut in_force = sample.in_force();
+    let mut history = History::default();
+    history.note(&in_force, now());
+    in_force.member_health.insert("web.shop.svc.alpha.example:80".parse().unwrap(), false);
+    history.note(&in_force, now());
+    in_force.member_health.clear();
+    history.note(&in_force, now());
+    assert_eq!(
+        texts(history.changes()),
+        [
+            "import web.shop.global:80: calls go to this cluster, before to no member",
+            "import web.shop.global:80: calls go to no member, before to this cluster",
+        ]
+    );
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub enum ChangeKind {
     Export,
     /// Who may call an export.
     Grant,
-    /// What a peer offers.
+    /// What a peer offers, and which members take the calls of a federated name.
     Import,
 }
 

@@ -1,6 +1,7 @@
 //! What was in force at one moment, in short, and the changes from one moment to the next.
 
 use super::{Change, ChangeKind, MOST_AT_ONCE};
+use crate::federated::{FederatedServiceStatus, MemberStatus};
 use crate::in_force::InForce;
 use fedgate_core::PeerName;
 use fedgate_federation::federate::PeerReport;
@@ -19,6 +20,8 @@ pub(super) struct Seen {
     peers: BTreeMap<String, SeenPeer>,
     /// The exports, each with what its grants are.
     exports: BTreeMap<String, Grants>,
+    /// The names of FederatedServices, each with the members that take its calls.
+    names: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +67,7 @@ impl Seen {
             },
             peers: peers.collect(),
             exports: exports(in_force),
+            names: in_force.federated().map(|name| takers(&name)).collect(),
         }
     }
 
@@ -83,6 +87,7 @@ impl Seen {
         changes.trust(ChangeKind::Roots, &self.cluster, &before.ours, &self.ours);
         changes.peers(&before.peers, &self.peers);
         changes.exports(&before.exports, &self.exports);
+        changes.names(&before.names, &self.names);
         changes.collapsed(&self.cluster)
     }
 }
@@ -105,6 +110,11 @@ impl SeenPeer {
             conditions: conditions.collect(),
         }
     }
+}
+
+fn takers(name: &FederatedServiceStatus) -> (String, String) {
+    let takers: Vec<_> = name.taken().map(MemberStatus::place).collect();
+    (name.service.to_string(), takers.join(", "))
 }
 
 /// The exported Services. Pods come and go, and would push out everything else.
@@ -216,6 +226,20 @@ impl Changes {
                     self.add(ChangeKind::Grant, service, "its grants have changed");
                 }
                 Some(_) => {}
+            }
+        }
+    }
+
+    /// Where calls of a name go: the members change, and the object does not.
+    fn names(&mut self, before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) {
+        let words = |takers: &String| match takers.is_empty() {
+            true => "no member".to_owned(),
+            false => takers.clone(),
+        };
+        for (name, takers) in after {
+            if let Some(old) = before.get(name).filter(|old| *old != takers) {
+                let text = format!("calls go to {}, before to {}", words(takers), words(old));
+                self.add(ChangeKind::Import, name, &text);
             }
         }
     }
