@@ -82,9 +82,8 @@ pub(super) fn parse_endpoint(
 ) -> Option<MetadataEndpoint> {
     let text = &named.spec.metadata_endpoint;
     let refused = |expected| {
-        // The part before '@' may be a password.
-        let found = text.rsplit_once('@').map_or(text.as_str(), |(_, rest)| rest);
-        let message = format!("expected {expected}, found {:?}; correct it", shown(found));
+        let found = shown(&without_secrets(text));
+        let message = format!("expected {expected}, found {found:?}; correct it");
         Finding::error(
             FindingReason::InvalidEndpoint,
             named.object(),
@@ -93,6 +92,22 @@ pub(super) fn parse_endpoint(
         )
     };
     MetadataEndpoint::parse(text).map_err(|expected| findings.push(refused(expected))).ok()
+}
+
+/// An endpoint as messages may show it: without a login, and without what is behind '?' or '#'.
+fn without_secrets(text: &str) -> String {
+    let (scheme, rest) = match text.rsplit_once('@') {
+        // A password may have any of the other characters.
+        Some((login, rest)) => {
+            let scheme = login.split_once("://").map_or("", |(scheme, _)| scheme);
+            (format!("{scheme}://…@"), rest)
+        }
+        None => (String::new(), text),
+    };
+    let plain = rest.split(['?', '#']).next().unwrap_or_default();
+    let cut = rest.strip_prefix(plain).and_then(|cut| cut.chars().next());
+    let cut = cut.map(|mark| format!("{mark}…")).unwrap_or_default();
+    format!("{scheme}{plain}{cut}")
 }
 
 /// Reads `spec.metadata`.
@@ -130,7 +145,7 @@ fn certificates(text: &str) -> Result<Vec<Box<[u8]>>, String> {
     let numbered = pem_text::blocks(text).enumerate();
     let certificates = numbered.map(|(index, block)| match block {
         Ok(block) if block.kind != Kind::Certificate => {
-            Err(format!("found {} as block {}", block.kind.words(), index + 1))
+            Err(format!("found in block {}: {}", index + 1, block.kind.words()))
         }
         Ok(block) if is_certificate(&block.contents) => Ok(block.contents.into_boxed_slice()),
         Ok(_) => {

@@ -88,6 +88,12 @@ fn two_clusters_pair_and_a_new_export_arrives() {
         text.contains("NO  gateway").then_some((imported.status.code(), text))
     });
     assert!(code == Some(1) && text.contains("connection refused"), "{text}");
+    let of_caller = |caller: &[&str]| {
+        let output = alpha.run(&[&["explain", "--to", WEB], caller].concat());
+        String::from_utf8_lossy(&output.stdout).contains("does not call web.shop.svc.beta.example")
+    };
+    assert!(of_caller(&["--peer", "beta"]) && of_caller(&["--from", "spiffe://gamma.example/a"]));
+    assert!(!of_caller(&["--from", "spiffe://alpha.example/ns/shop/sa/cart"]));
     assert!(
         text.contains(&format!("{address}, of the egress Envoy, which does not run")),
         "{text}"
