@@ -1,6 +1,7 @@
-use super::ExitStatus;
+use super::{ExitStatus, new_file};
 use anyhow::{Context, Result};
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(crate) struct Keygen {
     /// File for the private key, readable by its owner only; an existing file is not overwritten
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(new_file))]
     out: PathBuf,
 }
 

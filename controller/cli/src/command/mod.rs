@@ -296,3 +296,11 @@ pub(crate) struct Logging {
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }
+
+/// Takes the name of a file to be made. What a `-` would make is a file of this name, and no output.
+fn new_file(path: PathBuf) -> Result<PathBuf, &'static str> {
+    match path.as_os_str() == "-" {
+        true => Err("expected the name of a new file; ./- would be one, standard output is not"),
+        false => Ok(path),
+    }
+}

@@ -24,13 +24,14 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use super::ExitStatus;
 use super::envoys::EnvoyAddresses;
 use super::target::{Platform, Target};
+use super::{ExitStatus, new_file};
 use crate::terminal::progress::Progress;
 use anyhow::Result;
 use archive::Bundle;
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use fedgate_files::settings::{FILE, Settings};
 use fedgate_process::words::counted;
 use jiff::Timestamp;
@@ -39,7 +40,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(crate) struct SupportBundle {
     /// File to write, which must not exist [default: fedgate-support-TIME.tar.gz]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(new_file))]
     out: Option<PathBuf>,
     /// A log to add, such as Envoy's; its last mebibyte. Lines with secrets are left out
     #[arg(long, value_name = "FILE")]

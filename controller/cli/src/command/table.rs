@@ -8,11 +8,12 @@ use clap::Args;
 use fedgate_core::{Callers, Export, Hostname, Mode, ServiceName, Table, read_configuration};
 use fedgate_envoy::plugin::table_of;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub(crate) struct TableCommand {
-    /// JSON file with a table: a plugin configuration, or an Envoy file or Istio object with one
+    /// JSON file with a table: a plugin configuration, or an Envoy file or Istio object with one; `-`
+    /// for standard input
     #[arg(conflicts_with_all = ["dir", "kubeconfig", "context", "namespace"])]
     file: Option<PathBuf>,
     /// Show only the exports of this host
@@ -29,6 +30,7 @@ impl TableCommand {
     pub(super) fn run(self, terminal: Terminal) -> Result<ExitStatus> {
         let table = match &self.file {
             Some(file) => table_of(file)?,
+            Some(file) if file.as_os_str() == "-" => table_of(Path::new("/dev/stdin"))?,
             None => match self.target.platform() {
                 Platform::Files(folder) => from_controller(&folder)?,
                 Platform::Kubernetes(cluster) => cluster.snapshot()?.in_force.table,

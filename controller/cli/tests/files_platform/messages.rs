@@ -189,6 +189,8 @@ fn every_mistake_on_the_command_line_has_a_readable_message() {
         vec!["keygen", "--out", &key],
         vec!["keygen", "--out", &missing, "--out", "x"],
         vec!["keygen", "--out", "/dev/null/x"],
+        vec!["keygen", "--out", "-"],
+        vec!["support-bundle", "--out", "-"],
         vec!["table", &missing],
         vec!["table", &key],
         vec!["run", "--dir", &folder, "--log-format", "xml"],

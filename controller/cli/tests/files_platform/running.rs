@@ -101,6 +101,9 @@ fn two_clusters_pair_and_a_new_export_arrives() {
     let table = beta.run(&["table", "--host", "web.shop.svc.beta.example"]);
     let text = String::from_utf8_lossy(&table.stdout);
     assert!(table.status.success() && text.contains(WEB) && !text.contains("cart"), "{text}");
+    let file = fs::File::open(beta.path("envoy/gateway/filter/filter.json")).unwrap();
+    let piped = fedgate().args(["table", "-"]).stdin(file).output().unwrap();
+    assert!(String::from_utf8_lossy(&piped.stdout).contains(WEB), "{piped:?}");
 }
 
 #[test]
