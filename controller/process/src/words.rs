@@ -28,6 +28,21 @@ pub fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
+/// How many peers a row for people names. Lists for programs have all.
+pub const NAMED_PEERS: usize = 10;
+
+/// The peers of a row, at most `most` by name, out of `all` that there are.
+pub fn peers(names: &[String], most: usize, all: usize) -> String {
+    let more = names.len().saturating_sub(most);
+    match names.get(..most) {
+        Some(_) if more > 0 && names.len() == all => format!("all {all} peers"),
+        Some(first) if more > 0 => {
+            format!("{} and {}", first.join(", "), counted(more, "more peer"))
+        }
+        _ => names.join(", "),
+    }
+}
+
 /// An error and its causes, outermost first.
 pub fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
@@ -79,5 +94,15 @@ mod tests {
         assert_eq!(read("/"), "it is a folder");
         assert_eq!(read("/dev/null/x"), "a part of its path is not a folder");
         assert_eq!(io(&Error::from_raw_os_error(40)), "too many levels of symbolic links");
+    }
+
+    #[test]
+    fn long_lists_of_peers_are_cut() {
+        let names = ["a", "b", "c", "d"].map(str::to_owned);
+        assert_eq!(peers(&names, 4, 4), "a, b, c, d");
+        assert_eq!(peers(&names, 3, 4), "all 4 peers");
+        assert_eq!(peers(&names, 3, 9), "a, b, c and 1 more peer");
+        assert_eq!(peers(&names, 2, 9), "a, b and 2 more peers");
+        assert_eq!(peers(&names[..1], 2, 1), "a");
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use fedgate_core::{Callers, Export, Hostname, Mode, ServiceName, Table, read_configuration};
 use fedgate_envoy::plugin::table_of;
+use fedgate_process::words::{NAMED_PEERS, peers};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -29,8 +30,8 @@ pub(crate) struct TableCommand {
 impl TableCommand {
     pub(super) fn run(self, terminal: Terminal) -> Result<ExitStatus> {
         let table = match &self.file {
-            Some(file) => table_of(file)?,
             Some(file) if file.as_os_str() == "-" => table_of(Path::new("/dev/stdin"))?,
+            Some(file) => table_of(file)?,
             None => match self.target.platform() {
                 Platform::Files(folder) => from_controller(&folder)?,
                 Platform::Kubernetes(cluster) => cluster.snapshot()?.in_force.table,
@@ -41,7 +42,11 @@ impl TableCommand {
         let exports: Vec<_> = table.exports().filter(|(service, _)| wanted(service)).collect();
         match self.output.of(&as_json(&table, &exports))? {
             Some(document) => print!("{document}"),
-            None => print!("{}", text(&table, &exports, self.output.layout(terminal).0)),
+            None => {
+                let (terminal, wide) = self.output.layout(terminal);
+                let most = if wide || self.host.is_some() { usize::MAX } else { NAMED_PEERS };
+                print!("{}", text(&table, &exports, most, terminal));
+            }
         }
         Ok(if exports.is_empty() && self.host.is_some() {
             ExitStatus::Finding
@@ -71,7 +76,13 @@ fn grants(table: &Table, export: Export) -> Vec<String> {
     table.grants(export).into_iter().map(grant).collect()
 }
 
-fn text(table: &Table, exports: &[(ServiceName, Export)], terminal: Terminal) -> String {
+/// The table with at most `most` peers of an export by name.
+fn text(
+    table: &Table,
+    exports: &[(ServiceName, Export)],
+    most: usize,
+    terminal: Terminal,
+) -> String {
     let mut out =
         format!("{}  generation {}, {}\n", table.trust_domain(), table.generation(), table.hash());
     out += &format!("\npeers ({})\n", table.peer_count());
@@ -82,7 +93,14 @@ fn text(table: &Table, exports: &[(ServiceName, Export)], terminal: Terminal) ->
     out += &format!("\nexports ({} of {})\n", exports.len(), table.rows());
     for (service, export) in exports {
         let grants = grants(table, *export);
-        let to = if grants.is_empty() { "nobody".to_owned() } else { grants.join(", ") };
+        let to = match grants.is_empty() {
+            true => "nobody".to_owned(),
+            // Not all are alike if some are for a part of the callers.
+            false if grants.iter().any(|grant| grant.contains('(')) => {
+                peers(&grants, most, usize::MAX)
+            }
+            false => peers(&grants, most, table.peer_count() as usize),
+        };
         let row = [service.to_string().into(), format!("granted to {to}").into()];
         out += &aligned(&[row.into()], terminal);
     }

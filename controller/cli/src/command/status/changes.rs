@@ -51,7 +51,7 @@ fn rows(status: &Status, now: Timestamp) -> BTreeMap<(&'static str, String), Str
         let cells: Vec<_> = row.iter().map(|cell| cell.text.as_str()).collect();
         cells.join("  ").replace(", never confirmed", "")
     };
-    let blocks = blocks(status, now, false).into_iter();
+    let blocks = blocks(status, now, false, usize::MAX).into_iter();
     let rows = blocks.flat_map(|(heading, rows)| {
         rows.into_iter().map(move |row| {
             let name = match heading {

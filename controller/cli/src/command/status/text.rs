@@ -9,13 +9,14 @@ use fedgate_engine::federated::{FederatedServiceStatus, MemberStatus};
 use fedgate_engine::readiness::Readiness;
 use fedgate_engine::status::{ExportStatus, ImportStatus, PeerStatus, Status};
 use fedgate_federation::federate::{Condition, ConditionStatus};
-use fedgate_process::words::counted;
+use fedgate_process::words::{NAMED_PEERS, counted, peers};
 use jiff::Timestamp;
 
 /// The whole status. `wide` adds columns.
 pub(super) fn text(status: &Status, now: Timestamp, terminal: Terminal, wide: bool) -> String {
     let mut out = head(status, terminal);
-    for (heading, rows) in blocks(status, now, wide) {
+    let most = if wide { usize::MAX } else { NAMED_PEERS };
+    for (heading, rows) in blocks(status, now, wide, most) {
         out += &block(heading, &rows, terminal);
     }
     out
@@ -70,24 +71,27 @@ fn told_others(status: &Status, terminal: Terminal) -> String {
     lines.map(|line| paragraph("  gateway   ", &line, Style::Plain, terminal)).collect()
 }
 
-/// The blocks with their rows. The block about what peers see is missing if none says so.
+/// The blocks with their rows, each with at most `most` names of peers. The block about what peers
+/// see is missing if none says so.
 pub(super) fn blocks(
     status: &Status,
     now: Timestamp,
     wide: bool,
+    most: usize,
 ) -> Vec<(&'static str, Vec<Vec<Cell>>)> {
-    let peers = status.peers.iter().map(|known| {
+    let known = status.peers.iter().map(|known| {
         let more = wide.then(|| of_peer(known)).into_iter().flatten();
         with_more(peer(known, now), more)
     });
     let seen: Vec<_> = status.peers.iter().filter_map(seen_by::row).collect();
-    let exports = status.exports.iter().map(|export| self::export(export, wide));
+    let named = |names: &[String]| peers(names, most, status.peers.len());
+    let exports = status.exports.iter().map(|export| self::export(export, wide, named));
     let imports = status.imports.iter().map(|import| self::import(import, now, wide));
     let findings = status.findings.iter().map(|finding| {
         let (word, style) = severity(finding.severity);
         vec![Cell::new(style, word), finding.to_string().into()]
     });
-    let mut blocks = vec![("peers", peers.collect())];
+    let mut blocks = vec![("peers", known.collect())];
     if !seen.is_empty() {
         blocks.push(("seen by peers", seen));
     }
@@ -114,14 +118,14 @@ fn of_peer(peer: &PeerStatus) -> Vec<Cell> {
     [peer.metadata_endpoint.as_str(), uuid, &roots].map(Cell::from).to_vec()
 }
 
-fn export(export: &ExportStatus, wide: bool) -> Vec<Cell> {
+fn export(export: &ExportStatus, wide: bool, named: impl Fn(&[String]) -> String) -> Vec<Cell> {
     let audited = match export.audited.is_empty() {
         true => String::new(),
-        false => format!("; audited for {}", export.audited.join(", ")),
+        false => format!("; audited for {}", named(&export.audited)),
     };
     let to = match export.granted_to.is_empty() {
         true => Cell::new(Style::Warning, &format!("granted to nobody{audited}")),
-        false => format!("granted to {}{audited}", export.granted_to.join(", ")).into(),
+        false => format!("granted to {}{audited}", named(&export.granted_to)).into(),
     };
     let more = wide.then(|| Cell::from(export.sni.as_str()));
     with_more(vec![export.service.to_string().into(), to], more.into_iter())
@@ -335,5 +339,21 @@ mod tests {
         assert_eq!(row(ago(3), ago(90)), format!("{counts}, confirmed 90s ago"));
         assert_eq!(row(ago(90), ago(3)), format!("{counts}, confirmed 90s ago"));
         assert_eq!(row(ago(90), None), format!("{counts}, never confirmed"));
+    }
+
+    #[test]
+    fn an_export_to_many_peers_names_some_of_them() {
+        let export = ExportStatus {
+            service: "web.shop.svc.alpha.example:80".parse().unwrap(),
+            sni: String::new(),
+            granted_to: (0..12).map(|number| format!("p{number}")).collect(),
+            audited: vec!["q".to_owned()],
+        };
+        let row = |most| {
+            let named = |names: &[String]| peers(names, most, 13);
+            self::export(&export, false, named).pop().unwrap().text
+        };
+        assert_eq!(row(2), "granted to p0, p1 and 10 more peers; audited for q");
+        assert!(row(usize::MAX).contains("p10, p11; audited"));
     }
 }
