@@ -1,5 +1,6 @@
 //! What an operator sees in a terminal of real calls: `fedgate top` and `fedgate status --wait`.
 
+use crate::failover::{Names, WEB, call, wait_answered_by};
 use crate::fixture::Pair;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::client::Client;
@@ -99,6 +100,35 @@ fn top_counts_calls_refusals_and_bytes() {
             Ok((now == (before.0 + 1, before.1 + 1, before.2)).then_some(()))
         };
         wait::until("the refusal to be counted once", SOON, count).await
+    });
+}
+
+#[test]
+fn top_counts_calls_to_names_of_several_clusters() {
+    scenario("top-names", async |run: &RunFolder| {
+        let names =
+            Names::start(run, "[{peers: [beta]}, {peers: [gamma]}]", async |_| Ok(())).await?;
+        let egress = names.alpha().wait_name(WEB).await?;
+        wait_answered_by(egress, &names.beta_web).await?;
+        let before = top(names.alpha()).await?;
+        for _ in 0..5 {
+            call(egress).await?;
+        }
+        let now = top(names.alpha()).await?;
+        let more = |list: &str, key: (&str, &str), column: &str| {
+            number(&now[list], key, column) - number(&before[list], key, column)
+        };
+        ensure!(more("federatedServices", ("service", WEB), "connections") == 5, "{now:#}");
+        ensure!(more("federatedServices", ("service", WEB), "fromService") > 0, "{now:#}");
+        ensure!(more("peers", ("name", "beta"), "calls") == 5, "{now:#}");
+        ensure!(more("peers", ("name", "gamma"), "calls") == 0, "{now:#}");
+        // Nothing but imports has a row there, such as each worker's share of a listener.
+        let of_imports = |row: &Value| row["peer"].is_string();
+        ensure!(
+            now["imports"].as_array().is_some_and(|rows| rows.iter().all(of_imports)),
+            "{now:#}"
+        );
+        Ok(())
     });
 }
 
