@@ -29,7 +29,7 @@ pub(crate) struct Validate {
 
 impl Validate {
     pub(super) fn run(self, terminal: Terminal) -> Result<ExitStatus> {
-        let settings = Settings::read(&self.dir)?;
+        let settings = Settings::read_argument(&self.dir)?;
         let mut progress = Progress::start();
         let mut report = |done, all| progress.at("reading manifests", done, Some(all));
         let mut findings = findings(&settings, &mut report)?;

@@ -90,7 +90,8 @@ fn two_clusters_pair_and_a_new_export_arrives() {
     assert!(code == Some(1) && text.contains("connection refused"), "{text}");
     let of_caller = |caller: &[&str]| {
         let output = alpha.run(&[&["explain", "--to", WEB], caller].concat());
-        String::from_utf8_lossy(&output.stdout).contains("does not call web.shop.svc.beta.example")
+        String::from_utf8_lossy(&output.stdout)
+            .contains("only programs of this cluster call web.shop.svc.beta.example")
     };
     assert!(of_caller(&["--peer", "beta"]) && of_caller(&["--from", "spiffe://gamma.example/a"]));
     assert!(!of_caller(&["--from", "spiffe://alpha.example/ns/shop/sa/cart"]));
@@ -501,6 +502,20 @@ fn explaining_a_name_that_leads_nowhere_says_why() {
         let output = alpha.run(&["explain", "--to", to]);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.code() == Some(1) && text.contains(why), "{text}");
+    }
+    // Only this cluster's programs call the name.
+    let ours = "spiffe://alpha.example/ns/shop/sa/cart";
+    for (flag, caller, mark, why) in [
+        ("--peer", "nosuch", "NO", "there is no valid IstioFederation nosuch"),
+        ("--from", "spiffe://beta.example/ns/shop/sa/cart", "NO", "only programs of this cluster"),
+        ("--from", "cart", "NO", "expected a workload's SPIFFE ID"),
+        ("--from", ours, "ok", "is of this cluster"),
+    ] {
+        let output = alpha.run(&["explain", "--to", "web.shop.global:80", flag, caller]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let row =
+            text.lines().find(|line| line.trim_start().starts_with(&format!("{mark}  caller")));
+        assert!(row.is_some_and(|row| row.contains(why)), "{text}");
     }
     assert_eq!(alpha.stop(), 0);
     let error = String::from_utf8(alpha.run(&["status"]).stderr).unwrap();

@@ -14,7 +14,7 @@ pub(crate) fn explain(
         service.namespace, service.name, service.protocol
     );
     explainer.step("name", true, object);
-    explainer.caller_here();
+    explainer.own_caller();
     for member in &service.members {
         // A member that is passed over is no obstacle while another takes the calls.
         let holds = member.is_used() || service.taken().next().is_some();

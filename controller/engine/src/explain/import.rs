@@ -16,7 +16,7 @@ impl Explainer<'_> {
             return self.end(None);
         };
         self.step("owner", true, format!("{host} belongs to peer {}", report.peer.name));
-        self.caller_here();
+        self.own_caller();
         if let Standing::Refused { message, .. } = &report.standing {
             self.step("peer accepted", false, message.clone());
             return self.end(None);

@@ -4,6 +4,7 @@
 //! [`fedgate_core::judge`]); the compiled federation adds who made the decision. So an explanation
 //! cannot contradict the gateway.
 
+mod caller;
 mod evidence;
 mod export;
 mod federated;
@@ -14,9 +15,9 @@ pub(crate) use federated::explain as explain_federated;
 use crate::confirmations::Confirmations;
 use crate::in_force::confirmed;
 use crate::running::Running;
-use fedgate_core::{PeerName, Reason, ServiceName, SpiffeId, Table, TrustDomain};
+use fedgate_core::{PeerName, Reason, ServiceName, Table, TrustDomain};
+use fedgate_federation::Federation;
 use fedgate_federation::federate::PeerReport;
-use fedgate_federation::{Federation, shown};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -135,25 +136,6 @@ impl<'a> Explainer<'a> {
 
     fn step(&mut self, check: &str, holds: bool, detail: impl Into<String>) {
         self.steps.push(Step { check: check.to_owned(), holds, detail: detail.into() });
-    }
-
-    /// The path of a call that begins in this cluster. Others' programs have paths of their own.
-    fn caller_here(&mut self) {
-        let is_ours = |uri: &str| {
-            SpiffeId::parse(uri)
-                .is_ok_and(|id| id.trust_domain() == self.sources.table.trust_domain())
-        };
-        let caller = match &self.question.from {
-            Caller::Unknown => return,
-            Caller::Identity(uri) if is_ours(uri) => return,
-            Caller::Identity(uri) => shown(uri),
-            Caller::Peer(peer) => format!("peer {peer}"),
-        };
-        let detail = format!(
-            "{caller} does not call {} through this cluster: ask in the cluster that it calls, or leave the caller out",
-            self.question.to.host
-        );
-        self.step("caller", false, detail);
     }
 
     fn end(self, reason: Option<&str>) -> Explanation {

@@ -137,17 +137,26 @@ pub struct Admin {
 }
 
 impl Settings {
-    /// Reads the `fedgate.yaml` of a folder.
+    /// Reads the `fedgate.yaml` of a folder, for a command that takes it with `--dir`.
     ///
     /// # Errors
     /// All problems at once, each with its line and field, what was expected and what was found.
     pub fn read(dir: &Path) -> Result<Self> {
+        Self::read_or_advise(dir, "name the folder with --dir")
+    }
+
+    /// Like [`Self::read`], for a command whose argument is the folder.
+    ///
+    /// # Errors
+    /// Same as [`Self::read`].
+    pub fn read_argument(dir: &Path) -> Result<Self> {
+        Self::read_or_advise(dir, "name another folder")
+    }
+
+    fn read_or_advise(dir: &Path, advice: &str) -> Result<Self> {
         let file = dir.join(FILE);
         let text = std::fs::read_to_string(&file).with_context(|| {
-            format!(
-                "cannot read {}: every cluster's folder has one; name the folder with --dir",
-                file.display()
-            )
+            format!("cannot read {}: every cluster's folder has one; {advice}", file.display())
         })?;
         match Self::parse(dir, &text) {
             Ok(settings) => Ok(settings),
