@@ -192,6 +192,16 @@ impl FederatedServiceStatus {
         }
     }
 
+    /// The cluster of a member, in words, with the Service there if the cluster has several among
+    /// the members.
+    pub fn place_of(&self, member: &MemberStatus) -> String {
+        let of_cluster = self.members.iter().filter(|other| other.peer == member.peer).count();
+        match member.service.as_ref().filter(|_| of_cluster > 1) {
+            Some(service) => format!("{} ({service})", member.place()),
+            None => member.place().to_owned(),
+        }
+    }
+
     /// The members that take calls now.
     pub fn taken(&self) -> impl Iterator<Item = &MemberStatus> {
         self.members.iter().filter(|member| member.taken)

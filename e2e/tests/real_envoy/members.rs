@@ -51,6 +51,47 @@ fn no_one_but_a_listed_member_is_called_and_a_call_fails_when_none_is_left() {
     });
 }
 
+/// beta renames its Service: calls go to the new name as soon as it exists, and until then to the
+/// old one.
+#[test]
+fn a_peers_service_may_have_two_names() {
+    scenario("renamed", async |run: &RunFolder| {
+        let members = "[{peers: [beta], service: {name: web-v2}}, {peers: [beta, gamma]}]";
+        let mut names = Names::start(run, members, async |_| Ok(())).await?;
+        let egress = names.alpha().wait_name(WEB).await?;
+        wait_answered_by(egress, &names.beta_web).await?;
+        names
+            .alpha()
+            .wait_members(WEB, &["beta not_offered", "*beta ready", "*gamma ready"])
+            .await?;
+
+        let beta = &mut names.federation.clusters[1];
+        let mut new = Deployed::http(beta, "web-v2").await?;
+        new.apply(beta, Service::exported)?;
+        names.alpha().wait_members(WEB, &["*beta ready", "beta ready", "gamma ready"]).await?;
+        wait_answered_by(egress, &new).await?;
+        let status = names.alpha().fedgate(&["status"]).await?;
+        let text = String::from_utf8_lossy(&status.stdout);
+        let current = "calls go to beta (web-v2.shop.svc.beta.example:80)";
+        ensure!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(current), "{text}");
+
+        // The twin: the new one is no longer for alpha.
+        let beta = &names.federation.clusters[1];
+        new.apply(beta, |service| service.for_peers("gamma"))?;
+        let all = ["beta not_offered", "*beta ready", "*gamma ready"];
+        names.alpha().wait_members(WEB, &all).await?;
+        wait::until_true("no call to go to the new one", SOON, async || {
+            for _ in 0..10 {
+                if call(egress).await? == new.identity() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await
+    });
+}
+
 /// The last line of an access log with these flags.
 fn logged(log: &Path, flags: &str) -> Result<Option<Value>> {
     let text = std::fs::read_to_string(log)?;

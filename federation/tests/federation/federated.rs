@@ -135,6 +135,69 @@ fn what_differs_at_a_member_is_mapped() {
     assert_eq!(member.state, MemberState::Ready);
 }
 
+/// As during a rename: the new Service where it exists, the old one as long as it does.
+#[test]
+fn a_cluster_may_have_several_services_among_the_members() {
+    let new = json!({"name": "api"});
+    let mut rig = with_members(&json!([
+        {"peers": ["beta"], "service": new},
+        {"peers": ["beta", "gamma"]},
+        {"local": {}, "service": new},
+        {"local": {}},
+    ]));
+    let expected = |first: &str| {
+        [
+            first,
+            "beta 1*1 ready",
+            "gamma 1*1 ready",
+            "this cluster 2*1 no_local_service",
+            "this cluster 3*1 ready",
+        ]
+        .map(str::to_owned)
+    };
+    assert_eq!(members(&rig.federate()), expected("beta 0*1 not_offered"));
+    the(&rig.federate().findings, FindingReason::MemberNotOffered);
+    let both = ["api.shop.svc.beta.example", "web.shop.svc.beta.example"]
+        .map(|host| offered(host, &[("http", 80)]));
+    rig.absorb("beta", &private(2, &["192.0.2.9"], both.into()), at(1));
+    let federation = rig.federate();
+    assert_eq!(members(&federation), expected("beta 0*1 ready"));
+    assert_eq!(federation.findings, []);
+}
+
+#[test]
+fn a_service_that_is_a_member_already_is_reported() {
+    let repeated = [
+        (json!([{"peers": ["beta", "gamma", "beta"]}]), "spec.members[0].peers", "spec.members[0]"),
+        (
+            json!([{"peers": ["gamma", "beta"], "priority": 1}, {"peers": ["beta"], "priority": 0}]),
+            "spec.members[0].peers",
+            "spec.members[1]",
+        ),
+        (json!([{"local": {}}, {"local": {}}]), "spec.members[1].local", "spec.members[0]"),
+        (
+            json!([{"peers": ["delta"]}, {"peers": ["delta"]}]),
+            "spec.members[1].peers",
+            "spec.members[0]",
+        ),
+    ];
+    for (entries, field, first) in repeated {
+        let federation = with_members(&entries).federate();
+        let finding = the(&federation.findings, FindingReason::InvalidMember);
+        assert_eq!((finding.severity, finding.field.as_deref()), (Severity::Warning, Some(field)));
+        assert!(finding.message.contains(first), "{finding}");
+    }
+    // The twin: another name or another port makes another Service.
+    let other = json!([
+        {"peers": ["delta"]},
+        {"peers": ["delta"], "service": {"name": "api"}},
+        {"peers": ["delta"], "ports": {"http": 81}},
+    ]);
+    let federation = with_members(&other).federate();
+    assert_eq!(found(&federation.findings, FindingReason::InvalidMember), Vec::<&_>::new());
+    assert_eq!(members(&federation).len(), 3);
+}
+
 #[test]
 fn members_that_cannot_take_calls_are_passed_over() {
     let words = |rig: &Rig| {

@@ -51,7 +51,7 @@ pub(crate) fn federated(look: &Look, query: &Query) -> Rows<FederatedRow> {
 }
 
 fn row(name: &FederatedServiceStatus) -> FederatedRow {
-    let taken: Vec<_> = name.taken().map(MemberStatus::place).collect();
+    let taken: Vec<_> = name.taken().map(|member| name.place_of(member)).collect();
     FederatedRow {
         service: name.service.to_string(),
         object: format!("{}/{}", name.namespace, name.name),
@@ -67,13 +67,16 @@ fn row(name: &FederatedServiceStatus) -> FederatedRow {
             (None, true) => "no member takes calls".to_owned(),
             (None, false) => taken.join(", "),
         },
-        members: name.members.iter().take(MOST_MEMBERS).map(member).collect(),
+        members: {
+            let shown = name.members.iter().take(MOST_MEMBERS);
+            shown.map(|one| member(name, one)).collect()
+        },
     }
 }
 
-fn member(member: &MemberStatus) -> MemberRow {
+fn member(name: &FederatedServiceStatus, member: &MemberStatus) -> MemberRow {
     MemberRow {
-        place: member.place().to_owned(),
+        place: name.place_of(member),
         priority: member.priority,
         state: member.state.clone(),
         message: member.message.clone(),

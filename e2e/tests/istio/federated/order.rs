@@ -3,8 +3,10 @@
 use super::super::fixture::{SOON, run, set_exported};
 use super::trio::{MAIL, Trio, WEB, get, greeting, wait_answers};
 use anyhow::{Result, ensure};
+use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::kubernetes::objects::condition_with_reason;
 use fedgate_e2e::kubernetes::{Key, SHOP};
+use fedgate_e2e::manifest::Service;
 use fedgate_e2e::wait;
 use serde_json::json;
 
@@ -47,6 +49,32 @@ async fn calls_go_to_the_first_member_that_is_ready() -> Result<()> {
     wait_answers(&client, WEB, "gamma").await?;
     set_exported(&trio.gamma, "web", false).await?;
     wait_answers(&client, WEB, "alpha").await
+}
+
+/// beta renames its Service: calls go to the new name as soon as it exists.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peers_service_may_have_two_names() -> Result<()> {
+    let run = run("federated-renamed")?;
+    let trio = Trio::start(&run).await?;
+    let members =
+        json!([{ "peers": ["beta"], "service": { "name": "web-v2" } }, { "peers": ["beta"] }]);
+    trio.put_web(members, &["beta"]).await?;
+    trio.put_mail().await?;
+    let client = trio.client().await?;
+    wait_answers(&client, WEB, "beta").await?;
+
+    let new = Backend::http_at(trio.beta.cluster.addresses().node, "web-v2", "beta").await?;
+    let service = Service::new("web-v2", "http", 80, new.address()).exported();
+    trio.beta.cluster.put_service(&service).await?;
+    trio.wait_in_use("web", &["beta", "beta"]).await?;
+    wait::until_true("the new one to answer", SOON, async || {
+        Ok(get(&client).await?.body == identity("web-v2", "beta"))
+    })
+    .await?;
+
+    set_exported(&trio.beta, "web-v2", false).await?;
+    trio.wait_in_use("web", &["beta"]).await?;
+    wait_answers(&client, WEB, "beta").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,17 @@ enum Who {
     AllPeers,
 }
 
+impl Who {
+    /// The field that says it.
+    fn field(&self) -> &'static str {
+        match self {
+            Self::Local => ".local",
+            Self::Peers(_) => ".peers",
+            Self::AllPeers => ".allPeers",
+        }
+    }
+}
+
 /// Checks an object's members.
 pub(super) fn entries(object: &FederatedServiceObject) -> Result<Vec<Entry<'_>>, Box<Finding>> {
     let specs = &object.spec.members;
@@ -186,14 +197,21 @@ impl<'a> Members<'a> {
             .flatten()
             .collect();
         let mut members: Vec<FederatedMember> = Vec::new();
-        let mut places = BTreeSet::new();
+        let mut rows = BTreeMap::new();
         for entry in entries {
             let number = entry.ports.get(port_name).and_then(|number| ServicePort::new(*number));
             let port = number.unwrap_or(service.port);
-            let mut of_entry = self.of_entry(entry, port, &named);
-            of_entry.retain(|member| places.insert(member.place.clone()));
-            findings.extend(of_entry.iter().filter_map(|member| finding(object, entry, member)));
-            members.extend(of_entry);
+            for member in self.of_entry(entry, port, &named) {
+                // An unknown peer's Service has no name yet, so the entry's own words are the key.
+                let key = (member.place.clone(), entry.service, port);
+                if let Some(first) = rows.get(&key) {
+                    findings.push(repeated(object, entry, *first, &member));
+                    continue;
+                }
+                rows.insert(key, entry.row);
+                findings.extend(finding(object, entry, &member));
+                members.push(member);
+            }
         }
         if members.len() > MOST {
             let message = format!(
@@ -376,6 +394,23 @@ fn service_name(entry: &Entry<'_>, domain: &str, port: ServicePort) -> Option<Se
 fn too_long() -> (Option<ServiceName>, MemberState) {
     let message = "the Service's name is longer than a client can send";
     (None, MemberState::passed_over(PassedOver::NameTooLong, message))
+}
+
+/// Returns what the operator should know of a Service that is a member already: the entry with the
+/// lower priority counts, and this one is without effect.
+fn repeated(
+    object: &FederatedServiceObject,
+    entry: &Entry<'_>,
+    first: usize,
+    member: &FederatedMember,
+) -> Finding {
+    let service = member.service.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let message = format!(
+        "expected each Service once, found{service} of {} again, which is a member by spec.members[{first}]; remove it here, or name another service",
+        member.place
+    );
+    let field = format!("spec.members[{}]{}", entry.row, entry.who.field());
+    Finding::warning(FindingReason::InvalidMember, object.object(), field, message)
 }
 
 /// Returns what the operator should know of a member beyond its state.

@@ -47,7 +47,7 @@ pub struct FederatedPort {
     pub protocol: Protocol,
     /// How callers find out whether peers among its members work, as its object says.
     pub check: Option<HealthCheck>,
-    /// The members in order of priority, each cluster at most once. Those of one priority are in
+    /// The members in order of priority, each Service at most once. Those of one priority are in
     /// the order of the object.
     pub members: Vec<FederatedMember>,
 }

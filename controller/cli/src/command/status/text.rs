@@ -5,7 +5,7 @@ use crate::command::validate::severity;
 use crate::terminal::layout::{Cell, block, paragraph};
 use crate::terminal::{Style, Terminal};
 use fedgate_core::Mode;
-use fedgate_engine::federated::{FederatedServiceStatus, MemberStatus};
+use fedgate_engine::federated::FederatedServiceStatus;
 use fedgate_engine::readiness::Readiness;
 use fedgate_engine::status::{ExportStatus, ImportStatus, PeerStatus, Status};
 use fedgate_federation::federate::{Condition, ConditionStatus};
@@ -154,10 +154,10 @@ fn federated(name: &FederatedServiceStatus) -> Vec<Cell> {
         Some(address) => format!("at {address}").into(),
         None => Cell::new(Style::Bad, "at no port: none is left"),
     };
-    let taken: Vec<_> = name.taken().map(MemberStatus::place).collect();
+    let taken: Vec<_> = name.taken().map(|member| name.place_of(member)).collect();
     let passed_over: Vec<_> = name
         .passed_over()
-        .map(|member| format!("{} passed over: {}", member.place(), member.state))
+        .map(|member| format!("{} passed over: {}", name.place_of(member), member.state))
         .collect();
     let (style, taken) = match (&name.obstacle, taken.is_empty(), name.ready) {
         (Some(obstacle), ..) => (Style::Bad, format!("NOT READY: {obstacle}")),
