@@ -42,6 +42,13 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(Error) -> Rep
     move |error| ReplaceError { action, path: path.to_owned(), error }
 }
 
+/// The system's words for an error, without the number that Rust adds: `Permission denied (os error
+/// 13)`.
+pub fn plain(error: &Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
 /// Replaces a file, or creates it together with its parent folders. Writes a temporary file in the
 /// same folder and renames it.
 ///
@@ -103,6 +110,12 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn an_error_has_no_number() {
+        assert_eq!(plain(&Error::from_raw_os_error(28)), "No space left on device");
+        assert_eq!(plain(&Error::other("a reason")), "a reason");
     }
 
     #[test]

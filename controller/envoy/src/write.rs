@@ -9,7 +9,7 @@
 use super::file::{File, FilePath, Step};
 use super::gateway::BUNDLES;
 use crate::text;
-use fedgate_disk::{Readers, ReplaceError, replace};
+use fedgate_disk::{Readers, ReplaceError, plain, replace};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,7 +27,10 @@ pub struct Written {
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {path}: {source}; check the folder's owner and mode, and the free space")]
+#[error(
+    "cannot {action} {path}: {}; check the folder's owner and mode, and the free space",
+    plain(source)
+)]
 pub struct WriteError {
     action: &'static str,
     path: PathBuf,

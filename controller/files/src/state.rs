@@ -4,7 +4,7 @@
 //! whenever the process ends. A file that cannot be parsed is set aside and reported; the
 //! controller goes on without it. A lock keeps a second controller out.
 
-use fedgate_disk::{Readers, ReplaceError, replace};
+use fedgate_disk::{Readers, ReplaceError, plain, replace};
 use fedgate_process::words;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -27,7 +27,10 @@ pub(crate) enum StateError {
     )]
     InUse(PathBuf),
     /// A file or folder could not be created, locked or written.
-    #[error("cannot {what} {path}: {error}; check the folder's owner and mode, and the free space")]
+    #[error(
+        "cannot {what} {path}: {}; check the folder's owner and mode, and the free space",
+        plain(error)
+    )]
     Io {
         /// The action that failed.
         what: &'static str,

@@ -3,6 +3,7 @@
 use fedgate_core::TrustDomain;
 use fedgate_federation::ObjectRef;
 use fedgate_federation::credentials::{Credentials, Source};
+use fedgate_process::words::io;
 use std::path::Path;
 
 /// The setting that names the folder.
@@ -11,7 +12,8 @@ const FIELD: &str = "--metadata-tls";
 /// Reads the folder of a mounted Secret, and finds what is wrong with it.
 pub(super) fn read(folder: &Path, ours: &TrustDomain) -> Credentials {
     let read = |name| {
-        std::fs::read(folder.join(name)).map_err(|error| format!("cannot read {name}: {error}"))
+        let file = std::fs::read(folder.join(name));
+        file.map_err(|error| format!("cannot read {name}: {}", io(&error)))
     };
     let (chain, key) = (read("tls.crt"), read("tls.key"));
     let object = |name| {
@@ -40,6 +42,8 @@ mod tests {
             findings.iter().map(|finding| finding.reason).collect::<Vec<_>>()
         };
         assert_eq!(found(), [FindingReason::InvalidCertificate]);
+        let findings = read(folder.path(), &ours).findings(Timestamp::now());
+        assert!(findings[0].message.contains("there is no such file"), "{:?}", findings[0]);
         let ca = TestCa::new();
         let put = |chain: &str, key: &str| {
             std::fs::write(folder.path().join("tls.crt"), chain).unwrap();

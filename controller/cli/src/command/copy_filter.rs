@@ -4,6 +4,7 @@ use clap::Args;
 use fedgate_disk::{Readers, ReplaceError, replace};
 use fedgate_envoy::FilterKind;
 use fedgate_process::filter_module::default_path;
+use fedgate_process::words::io;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -44,6 +45,6 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().unwrap_or(to);
     ensure!(folder.is_dir(), "cannot write {}: name a folder that exists", to.display());
     replace(to, &bytes, Readers::All).map_err(|ReplaceError { action, path, error }| {
-        anyhow!("cannot {action} {}: {error}", path.display())
+        anyhow!("cannot {action} {}: {}", path.display(), io(&error))
     })
 }

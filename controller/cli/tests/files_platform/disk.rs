@@ -119,6 +119,7 @@ fn a_controller_runs_and_starts_on_a_full_disk() {
     assert_all_speak_of_the_old_table(&alpha, before);
     let full = alpha.wait("the cause", |status| not_written(status, "envoy/"));
     assert!(full.contains("No space left") && full.contains("free space"), "{full}");
+    assert!(!full.contains("os error"), "{full}");
     fs::remove_file(alpha.on_disk("filler")).unwrap();
     assert_all_speak_of_the_new_table(&alpha, before);
     alpha
