@@ -13,6 +13,7 @@
 //! | `outdated` | which of them needs a restart |
 //! | `inotify` | whether the kernel allows as many watches as they need |
 
+pub(crate) mod access_log;
 pub(crate) mod capacity;
 pub(crate) mod inotify;
 pub(crate) mod known;
@@ -128,6 +129,7 @@ pub fn validate(settings: &Settings) -> Result<(Capacity, Vec<Finding>), PathErr
     let mut findings = outdated::findings(processes, &files, &cluster);
     findings.extend(capacity.findings(&cluster));
     findings.extend(inotify::findings(processes, held, &cluster));
+    findings.extend(access_log::finding(settings));
     Ok((capacity, findings))
 }
 

@@ -314,6 +314,7 @@ impl Site {
             &cluster,
         ));
         findings.extend(running.findings(&cluster));
+        findings.extend(envoys::access_log::finding(&self.settings));
         if running.egress {
             findings.extend(dead(&federation.federated_services, &self.member_health));
         }
