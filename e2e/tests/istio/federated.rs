@@ -8,4 +8,5 @@ mod load;
 mod order;
 mod protocols;
 mod sharing;
+mod spillover;
 mod trio;

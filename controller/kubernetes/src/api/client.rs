@@ -85,6 +85,7 @@ fn with(mut config: Config) -> Result<Client> {
 
 /// A client that sends requests through `client`, and replaces it by a new one after a request
 /// without an answer.
+#[cfg(test)]
 pub(crate) fn over(
     client: Client,
     open: impl FnMut() -> Option<Client> + Send + 'static,
