@@ -7,7 +7,7 @@ use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::workload_api::AddressBook;
 use fedgate_e2e::istio::ztunnel::Route;
 use fedgate_e2e::istio::{Client, Mesh};
-use fedgate_e2e::kubernetes::{Key, NAMESPACE};
+use fedgate_e2e::kubernetes::{Key, NAMESPACE, SHOP};
 use fedgate_e2e::wait;
 use serde_json::{Value, json};
 
@@ -73,6 +73,17 @@ async fn an_ambient_pod_is_refused_and_a_sidecar_is_served() -> Result<()> {
     let refused = vec![Route::Refused("no gateway to its network")];
     let found = routes(&pair.alpha, &pair.host()).await?;
     ensure!(found == refused, "an ambient Pod's request to web: {found:?}");
+
+    // So is a name that several clusters serve, by the same means. A sidecar resolves it to members.
+    let object = json!({
+        "apiVersion": "fedgate.dev/v1alpha1",
+        "kind": "FederatedService",
+        "metadata": { "namespace": SHOP, "name": "web" },
+        "spec": { "ports": [{ "name": "http", "port": 80 }], "members": [{ "peers": ["beta"] }] },
+    });
+    pair.alpha.cluster.objects().apply_one(&object).await?;
+    let found = routes(&pair.alpha, "web.shop.global").await?;
+    ensure!(found == refused, "an ambient Pod's request to web.shop.global: {found:?}");
 
     // The peer's announced address belongs to no workload: a Pod's other calls to it are left
     // alone.
