@@ -40,7 +40,7 @@ impl ConnectProxy {
                 "listeners": [{
                     "name": "proxy",
                     "address": socket(address),
-                    "filter_chains": [{ "filters": [connections("HTTP1", &rows, &format)] }],
+                    "filter_chains": [{ "filters": [connections("HTTP1", &rows, &format, Vec::new())] }],
                 }],
                 "clusters": hosts.iter().map(|(host, to)| cluster_of(host, *to)).collect::<Vec<_>>(),
             },

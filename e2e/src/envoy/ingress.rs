@@ -31,12 +31,49 @@ pub struct Request {
     pub path: String,
 }
 
+/// What an ingress does with requests and answers.
+#[derive(Debug, Clone, Copy)]
+pub enum Habits {
+    /// It answers 504 in place of the endpoint after this time, such as `6s`.
+    GivesUp(&'static str),
+    /// It holds requests and answers back until they are complete. It sends a request again, up to
+    /// three times, that the endpoint does not answer within this time or answers with 500 to 599.
+    BuffersAndRepeats(&'static str),
+}
+
+impl Habits {
+    fn route(self) -> Value {
+        match self {
+            Self::GivesUp(timeout) => json!({ "timeout": timeout }),
+            Self::BuffersAndRepeats(timeout) => json!({
+                "timeout": "60s",
+                "retry_policy": {
+                    "retry_on": "5xx,reset,connect-failure",
+                    "num_retries": 3,
+                    "per_try_timeout": timeout,
+                },
+            }),
+        }
+    }
+
+    fn filters(self) -> Vec<Value> {
+        let Self::BuffersAndRepeats(_) = self else { return Vec::new() };
+        let whole = json!({ "behavior": { "fully_buffer": {} } });
+        let buffer = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.file_system_buffer.v3.FileSystemBufferFilterConfig",
+            "manager_config": { "thread_pool": { "thread_count": 1 } },
+            "request": whole,
+            "response": whole,
+        });
+        vec![json!({ "name": "envoy.filters.http.file_system_buffer", "typed_config": buffer })]
+    }
+}
+
 /// What lines of the access log begin with.
 const LINE: &str = "ingress-request";
 
 impl MetadataIngress {
-    /// Starts an ingress in front of a cluster's endpoint. It demands certificates of `clients`, and
-    /// answers in place of the endpoint after `timeout`, such as `6s`.
+    /// Starts an ingress in front of a cluster's endpoint. It demands certificates of `clients`.
     ///
     /// # Errors
     /// When Envoy does not start.
@@ -44,7 +81,7 @@ impl MetadataIngress {
         run: &RunFolder,
         cluster: &Cluster,
         clients: &Authority,
-        timeout: &str,
+        habits: Habits,
     ) -> Result<Self> {
         let address = ports::free()?;
         let own = cluster.metadata_authority().sign(&metadata_leaf()?)?;
@@ -68,12 +105,15 @@ impl MetadataIngress {
                 "validation_context": { "trusted_ca": { "filename": clients } },
             },
         });
-        let route = json!({ "match": { "prefix": "/" }, "route": { "cluster": "metadata", "timeout": timeout } });
+        let mut route = habits.route();
+        route["cluster"] = "metadata".into();
+        let route = json!({ "match": { "prefix": "/" }, "route": route });
         let format = format!("{LINE} %PROTOCOL% %RESPONSE_CODE% %REQ(:PATH)%\n");
         let connections = connections(
             "HTTP1",
             &[json!({ "name": "all", "domains": ["*"], "routes": [route] })],
             &format,
+            habits.filters(),
         );
         let config = json!({
             "admin": { "address": socket(([127, 0, 0, 1], 0).into()) },
@@ -116,13 +156,19 @@ impl MetadataIngress {
 }
 
 /// The filter that speaks HTTP, with a line of this format for each request.
-pub(super) fn connections(codec: &str, hosts: &[Value], format: &str) -> Value {
+pub(super) fn connections(
+    codec: &str,
+    hosts: &[Value],
+    format: &str,
+    mut filters: Vec<Value>,
+) -> Value {
     let log = json!({
         "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
         "log_format": { "text_format_source": { "inline_string": format } },
     });
     let router =
         json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" });
+    filters.push(json!({ "name": "envoy.filters.http.router", "typed_config": router }));
     let typed = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "stock",
@@ -130,7 +176,7 @@ pub(super) fn connections(codec: &str, hosts: &[Value], format: &str) -> Value {
         "route_config": { "virtual_hosts": hosts },
         "upgrade_configs": [{ "upgrade_type": "CONNECT" }],
         "access_log": [{ "name": "envoy.access_loggers.stdout", "typed_config": log }],
-        "http_filters": [{ "name": "envoy.filters.http.router", "typed_config": router }],
+        "http_filters": filters,
     });
     json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": typed })
 }

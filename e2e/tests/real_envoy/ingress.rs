@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use fedgate_e2e::authority::{Authority, Leaf};
 use fedgate_e2e::cluster::{Cluster, SOON};
-use fedgate_e2e::envoy::ingress::MetadataIngress;
+use fedgate_e2e::envoy::ingress::{Habits, MetadataIngress};
 use fedgate_e2e::envoy::tcp_balancer::TcpBalancer;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
@@ -41,7 +41,7 @@ fn an_ingress_gets_the_client_certificate_that_it_demands() {
         let [alpha, beta] = &mut federation.clusters;
         let (clients, others) =
             (Authority::root("clients of beta")?, Authority::root("clients of gamma")?);
-        let ingress = MetadataIngress::start(run, beta, &clients, "6s").await?;
+        let ingress = MetadataIngress::start(run, beta, &clients, Habits::GivesUp("6s")).await?;
         let folder = alpha.folder().join(FOLDER);
         std::fs::create_dir_all(&folder)?;
         alpha.settings().client_tls = Some(FOLDER.to_owned());
@@ -82,7 +82,7 @@ fn changes_come_at_once_through_an_ingress_and_a_balancer_that_do_not_wait_long(
         let mut federation = Federation::new(run, ["alpha", "beta"])?;
         let [alpha, beta] = &mut federation.clusters;
         let clients = Authority::root("clients of beta")?;
-        let ingress = MetadataIngress::start(run, beta, &clients, "6s").await?;
+        let ingress = MetadataIngress::start(run, beta, &clients, Habits::GivesUp("6s")).await?;
         let limit = Duration::from_secs(6);
         let balancer = TcpBalancer::start(run, alpha.metadata_address(), limit).await?;
         show(&alpha.folder().join(FOLDER), &clients)?;
@@ -125,6 +125,55 @@ fn changes_come_at_once_through_an_ingress_and_a_balancer_that_do_not_wait_long(
         }
         let requests = ingress.requests()?.len();
         ensure!(requests < 40 && balancer.ended()?.0 < 20, "{requests} {:?}", balancer.ended()?);
+        Ok(())
+    });
+}
+
+/// As nginx does with `proxy_buffering` and `proxy_next_upstream`: an answer is held back until it is
+/// complete, and a request that waits is sent again, with a token that has been used.
+#[test]
+fn changes_come_at_once_through_a_proxy_that_buffers_and_repeats() {
+    scenario("repeating-ingress", async |run: &RunFolder| {
+        let mut federation = Federation::new(run, ["alpha", "beta"])?;
+        let [alpha, beta] = &mut federation.clusters;
+        let clients = Authority::root("clients of beta")?;
+        let habits = Habits::BuffersAndRepeats("6s");
+        let ingress = MetadataIngress::start(run, beta, &clients, habits).await?;
+        show(&alpha.folder().join(FOLDER), &clients)?;
+        alpha.settings().client_tls = Some(FOLDER.to_owned());
+        for cluster in [&mut *alpha, &mut *beta] {
+            cluster.settings().poll = "1h".to_owned();
+            cluster.write_settings()?;
+        }
+        alpha.put_peer(beta, &ingress.url())?;
+        beta.put_peer(alpha, &alpha.metadata_url())?;
+        federation.start_controllers().await?;
+        let [alpha, beta] = &federation.clusters;
+        alpha.wait_condition("beta", PRIVATE, ["True", "Succeeded"]).await?;
+        let paired = log(run, alpha)?.len();
+        let answered = |status| {
+            let requests = ingress.requests()?;
+            anyhow::Ok(requests.iter().filter(|request| request.status == status).count())
+        };
+        let long = Duration::from_secs(30);
+        // The second try has the same token, which beta refuses.
+        let repeated = async || Ok(answered(401)? > 0);
+        wait::until_true("a request to be repeated", long, repeated).await?;
+        // The next ones wait for less, and are answered in time.
+        let before = answered(304)?;
+        let waits = async || Ok(answered(304)? > before + 2);
+        wait::until_true("beta to answer in time", long, waits).await?;
+        ensure!(answered(401)? == 1, "{:?}", ingress.requests()?);
+        // What beta says comes whole, and at once.
+        for name in ["web", "cart"] {
+            let service = Service::new(name, "http", 80, beta.gateway_address()).exported();
+            beta.put_service(&service)?;
+            wait_service(alpha, &service.import(beta.trust_domain())).await?;
+        }
+        // beta is not blamed for it.
+        let log = log(run, alpha)?.split_off(paired);
+        ensure!(!log.contains("401") && !log.contains("FetchFailed"), "{log}");
+        ensure!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
         Ok(())
     });
 }
