@@ -7,7 +7,7 @@
 use crate::api::client;
 use crate::api::watch::Watched;
 use crate::probes::{self, Health};
-use crate::settings::{ImportsNamespace, ProbesListen};
+use crate::settings::{FederatedNames, ImportsNamespace, ProbesListen};
 use crate::sources::{Wakes, missing, selection, source};
 use anyhow::Result;
 use clap::Args;
@@ -37,14 +37,9 @@ pub struct DnsSettings {
     /// Where the ServiceEntries of imports are
     #[command(flatten)]
     pub namespace: ImportsNamespace,
-    /// The suffix of the names of FederatedServices, as of `fedgate controller`
-    #[arg(
-        long,
-        env = "FEDGATE_FEDERATED_SUFFIX",
-        value_name = "SUFFIX",
-        default_value = FederatedSuffix::DEFAULT
-    )]
-    pub federated_suffix: FederatedSuffix,
+    /// What the names of FederatedServices end in, as of `fedgate controller`
+    #[command(flatten)]
+    pub federated: FederatedNames,
     /// The address that answers DNS, by UDP and TCP
     #[arg(
         long = "dns-listen",
@@ -119,7 +114,7 @@ impl Sources {
         Self {
             entries: source(client, entries, entry, &wakes, tasks),
             peers: source(client, selection::federations(), trust_domain, &wakes, tasks),
-            suffix: settings.federated_suffix.clone(),
+            suffix: settings.federated.suffix.clone(),
             wakes,
         }
     }

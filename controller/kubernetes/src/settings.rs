@@ -13,7 +13,7 @@ pub use exchange::{MetadataSettings, PeerSettings, TimeSettings};
 pub use gateway::{GatewaySettings, Selector};
 pub use namespaces::{Delivery, Namespaces};
 pub use networks::{AdvertisedTo, ConnectionSettings, NetworkSettings};
-pub use shared::{ImportsNamespace, ProbesListen};
+pub use shared::{FederatedNames, ImportsNamespace, ProbesListen};
 
 use clap::Args;
 use fedgate_core::TrustDomain;
@@ -22,7 +22,6 @@ use fedgate_exchange::proxy::ProxySettings;
 use fedgate_exchange::settings::{Intervals, MetadataEndpoint, MetadataTransport, PeerAccess};
 use fedgate_federation::document::{ClusterUuid, Network, WorkloadIdentity};
 use fedgate_federation::knowledge::Times;
-use fedgate_federation::object::FederatedSuffix;
 use fedgate_trace::{Endpoint, EndpointText, InvalidEndpoint};
 
 /// What the names of the Multi-Cluster Services API end in.
@@ -62,15 +61,9 @@ pub struct ControllerSettings {
     /// [default: istiod chooses addresses for those that do]
     #[arg(long, env = "FEDGATE_IMPORT_ADDRESSES", value_name = "CIDR", value_parser = values::mesh_range)]
     pub import_addresses: Option<AddressRange>,
-    /// The suffix of FederatedServices' host names; it must not overlap any trust domain
-    #[arg(
-        long,
-        env = "FEDGATE_FEDERATED_SUFFIX",
-        value_name = "DOMAIN",
-        default_value = FederatedSuffix::DEFAULT,
-        value_parser = FederatedSuffix::parse
-    )]
-    pub federated_suffix: FederatedSuffix,
+    /// What the names of FederatedServices end in
+    #[command(flatten)]
+    pub federated: FederatedNames,
     /// Export the Service of each ServiceExport of the Multi-Cluster Services API; needs the
     /// ClusterRole fedgate-mcs
     #[arg(long, env = "FEDGATE_MCS_EXPORTS")]

@@ -34,9 +34,9 @@ impl ControllerSettings {
             );
         }
         anyhow::ensure!(
-            !self.mcs_imports || self.federated_suffix.as_str() == CLUSTER_SET,
+            !self.mcs_imports || self.federated.suffix.as_str() == CLUSTER_SET,
             "--federated-suffix is {}: expected {CLUSTER_SET} with --mcs-imports, because a ServiceImport stands for a name that ends in it",
-            self.federated_suffix
+            self.federated.suffix
         );
         anyhow::ensure!(
             self.gateway.named_callers == 0

@@ -1,6 +1,7 @@
 //! The settings that `fedgate controller` and `fedgate dns` have in common.
 
 use clap::Args;
+use fedgate_federation::object::FederatedSuffix;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -47,4 +48,19 @@ pub struct ProbesListen {
         default_value = "0.0.0.0:15090"
     )]
     pub listen: SocketAddr,
+}
+
+/// What the host names of FederatedServices end in.
+#[derive(Debug, Clone, Args)]
+pub struct FederatedNames {
+    /// The suffix of FederatedServices' host names; it must not overlap any trust domain
+    #[arg(
+        id = "federated-suffix",
+        long = "federated-suffix",
+        env = "FEDGATE_FEDERATED_SUFFIX",
+        value_name = "DOMAIN",
+        default_value = FederatedSuffix::DEFAULT,
+        value_parser = FederatedSuffix::parse
+    )]
+    pub suffix: FederatedSuffix,
 }

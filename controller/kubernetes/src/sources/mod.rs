@@ -166,7 +166,7 @@ impl Observed {
             roots,
             credentials,
             own_addresses: own::addresses(settings, self, &network),
-            federated_suffix: settings.federated_suffix.clone(),
+            federated_suffix: settings.federated.suffix.clone(),
             network,
             gateways,
             reach: Reach { localities, for_peers: settings.gateway.for_peers() },
