@@ -119,7 +119,7 @@ impl Root {
         }
         Ok(Self {
             key_type: key_type(&certificate)?,
-            subject: shown(&certificate.subject().to_string()).into(),
+            subject: shown(&certificate.subject().to_string()).to_string().into(),
             names: Names::of(&certificate),
             fingerprint: Fingerprint::of(der),
             der: der.into(),

@@ -114,7 +114,7 @@ impl Error for FormError {
                 Vec::new(),
                 "expected a time such as 2026-01-31T12:00:00Z, found something else; remove or correct it",
             ),
-            false => Self::new(Vec::new(), shown(&message)),
+            false => Self::new(Vec::new(), shown(&message).to_string()),
         }
     }
 

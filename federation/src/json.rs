@@ -111,7 +111,7 @@ fn first_line(text: &str) -> &str {
 /// our types.
 fn describe_error(error: &serde_json::Error) -> String {
     // The parser's message may quote the untrusted text.
-    let text = shown(&error.to_string());
+    let text = shown(&error.to_string()).to_string();
     let text = text.split(" at line ").next().unwrap_or(&text);
     if error.is_eof() {
         return "the text ends in the middle of the object".to_owned();
@@ -206,7 +206,7 @@ mod tests {
             (b"\0{\0}", "expected a JSON object, found UTF-16 text; save it as UTF-8"),
             (
                 html.as_bytes(),
-                "expected a JSON object, found an HTML page with the title \"502 Bad\\\\u{1b}Gateway\"",
+                "expected a JSON object, found an HTML page with the title \"502 Bad\\u{1b}Gateway\"",
             ),
             (b"<html><body>login", "expected a JSON object, found an HTML page"),
             (

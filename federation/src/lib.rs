@@ -48,4 +48,4 @@ mod strict;
 pub mod token;
 
 pub use federate::{Federation, Inputs, LocalCluster, federate, federate_again};
-pub use finding::{Finding, FindingReason, ObjectRef, Severity, shown};
+pub use finding::{Finding, FindingReason, ObjectRef, Severity, Shown, shown};

@@ -42,7 +42,7 @@ pub fn date(data: &[u8]) {
 
 /// A text that a message quotes: it is short, and moves no cursor.
 pub fn quoted(data: &[u8]) {
-    let text = shown(&String::from_utf8_lossy(data));
+    let text = shown(&String::from_utf8_lossy(data)).to_string();
     assert!(text.len() <= 100 * "\\u{10ffff}".len() + '…'.len_utf8());
     assert!(
         !text.chars().any(|c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}')),

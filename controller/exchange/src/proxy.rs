@@ -116,7 +116,7 @@ impl Proxy {
 
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(shown(&self.0.uri().to_string()).trim_end_matches('/'))
+        write!(f, "{}", shown(self.0.uri().to_string().trim_end_matches('/')))
     }
 }
 

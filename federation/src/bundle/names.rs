@@ -31,7 +31,7 @@ impl Names {
             issuer: certificate.issuer().as_raw().into(),
             subject_key,
             authority_key,
-            shown_issuer: shown(&certificate.issuer().to_string()).into(),
+            shown_issuer: shown(&certificate.issuer().to_string()).to_string().into(),
         }
     }
 

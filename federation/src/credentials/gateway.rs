@@ -88,7 +88,7 @@ pub(super) fn merge<K: PartialEq>(found: impl IntoIterator<Item = (K, Finding)>)
 }
 
 fn counting(mut finding: Finding, others: &[String]) -> Finding {
-    let named: Vec<_> = others.iter().take(NAMED).map(|name| shown(name)).collect();
+    let named: Vec<_> = others.iter().take(NAMED).map(|name| shown(name).to_string()).collect();
     let more = match others.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),

@@ -145,7 +145,7 @@ fn untrusted(
         last = next.map(|(next, _)| next).or(last);
     }
     let Some(last) = last else { return "the chain is empty".to_owned() };
-    let issuer = shown(&last.issuer().to_string());
+    let issuer = shown(&last.issuer().to_string()).to_string();
     let location = issuer_kind.roots_location(source);
     let expected =
         format!("none of the roots in {location} has signed it, and peers trust no others");

@@ -142,7 +142,7 @@ pub(super) fn faults(
     let constrained =
         intermediates.iter().copied().chain(root).filter(|issuer| !permits(issuer, ours));
     faults.extend(constrained.map(|issuer| {
-        let issuer = crate::finding::shown(&issuer.subject().to_string());
+        let issuer = crate::finding::shown(&issuer.subject().to_string()).to_string();
         format!("the name constraints of {issuer} exclude identities of {ours}: expected a CA that may sign URIs of that host")
     }));
     faults
@@ -178,7 +178,7 @@ fn critical(certificate: &X509Certificate<'_>) -> Option<String> {
             && matches!(extension.parsed_extension(), ParsedExtension::UnsupportedExtension { .. })
     };
     let oid = certificate.extensions().iter().find(unknown)?.oid.to_id_string();
-    let subject = crate::finding::shown(&certificate.subject().to_string());
+    let subject = crate::finding::shown(&certificate.subject().to_string()).to_string();
     Some(format!(
         "certificate {subject} has a critical extension that Envoy does not know ({oid}), so peers refuse it"
     ))

@@ -110,8 +110,8 @@ pub struct Validity {
 fn name(certificate: &X509Certificate<'_>) -> String {
     let subject = certificate.subject().to_string();
     match uris(certificate).first() {
-        Some(uri) if subject.is_empty() => shown(uri),
-        _ => shown(&subject),
+        Some(uri) if subject.is_empty() => shown(uri).to_string(),
+        _ => shown(&subject).to_string(),
     }
 }
 

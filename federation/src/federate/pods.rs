@@ -168,7 +168,7 @@ fn text(why: Why) -> String {
 }
 
 fn listed(names: &[&str]) -> String {
-    let first: Vec<_> = names.iter().take(NAMED).map(|name| shown(name)).collect();
+    let first: Vec<_> = names.iter().take(NAMED).map(|name| shown(name).to_string()).collect();
     match names.len().saturating_sub(NAMED) {
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),

@@ -10,8 +10,8 @@ mod text;
 
 pub use reason::FindingReason;
 pub(crate) use text::messages;
-pub use text::shown;
 pub(crate) use text::shown_long;
+pub use text::{Shown, shown};
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

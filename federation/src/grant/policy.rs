@@ -123,7 +123,7 @@ impl Allowance {
 
 impl Policy {
     fn compile(object: &PolicyObject, findings: &mut Vec<Finding>) -> Self {
-        let name: Arc<str> = shown(&object.name).into();
+        let name: Arc<str> = shown(&object.name).to_string().into();
         let closed = |peers| Self {
             object: object.object(),
             name: Arc::clone(&name),

@@ -327,6 +327,7 @@ impl PeerKnowledge {
             .as_ref()
             .filter(|before| before.reason == reason)
             .map_or(now, |before| before.since);
-        *exchange = Some(Exchange { reason, message: shown_long(message), since, at: now });
+        *exchange =
+            Some(Exchange { reason, message: shown_long(message).to_string(), since, at: now });
     }
 }

@@ -60,7 +60,10 @@ impl PeerKnowledge {
                 Ok(addresses) => {
                     NameLookup { addresses: ordered(addresses), found: Some(now), failure: None }
                 }
-                Err(why) => NameLookup { failure: Some(shown(&why)), ..before.unwrap_or_default() },
+                Err(why) => NameLookup {
+                    failure: Some(shown(&why).to_string()),
+                    ..before.unwrap_or_default()
+                },
             };
             self.names.insert(name, known);
         }

@@ -108,7 +108,7 @@ impl PeerKnowledge {
         now: Timestamp,
     ) {
         let same = |notice: &&mut Notice| notice.reason == reason && notice.document == Some(kind);
-        let message = shown_long(message);
+        let message = shown_long(message).to_string();
         match self.notices.iter_mut().filter(|notice| notice.is_reported(now)).find(same) {
             Some(notice) => (notice.last, notice.message) = (Some(now), message),
             None => self.note(Notice {

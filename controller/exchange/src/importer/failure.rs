@@ -241,7 +241,7 @@ fn plain(cause: &str) -> String {
             "the head of the answer is not valid HTTP; ask the peer's operator what answers there"
                 .to_owned()
         }
-        None => shown(cause),
+        None => shown(cause).to_string(),
     }
 }
 
@@ -326,7 +326,7 @@ fn names(presented: &[String]) -> String {
     let plain = |name: &String| {
         let inner =
             name.split_once('(').map_or(name.as_str(), |(_, rest)| rest.trim_end_matches(')'));
-        shown(inner.trim_matches('"'))
+        shown(inner.trim_matches('"')).to_string()
     };
     let mut names: Vec<_> = presented.iter().take(MOST).map(plain).collect();
     if presented.len() > MOST {

@@ -63,7 +63,7 @@ impl GatewayVerifier {
             false => Err(WrongIdentity {
                 found: found.map_or_else(
                     || "none (no URI SAN)".to_owned(),
-                    |uri| fedgate_federation::shown(&uri),
+                    |uri| fedgate_federation::shown(&uri).to_string(),
                 ),
                 expected: expected(&self.expected),
             }),
@@ -75,7 +75,7 @@ fn expected(identity: &ServerIdentity) -> String {
     match identity {
         ServerIdentity::AnyOf(trust_domain) => format!("any of spiffe://{trust_domain}/"),
         ServerIdentity::Exactly(identities) => match identities.as_slice() {
-            [one] => fedgate_federation::shown(one.as_str()),
+            [one] => fedgate_federation::shown(one.as_str()).to_string(),
             [first, others @ ..] => {
                 format!(
                     "{} or one of {} others",

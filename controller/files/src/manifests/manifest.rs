@@ -52,7 +52,7 @@ pub(super) fn bytes(path: &Path, limits: &Limits) -> Option<Bytes> {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let target = std::fs::read_link(path).ok()?;
-            Some(Bytes::Dangling(fedgate_federation::shown(&target.to_string_lossy())))
+            Some(Bytes::Dangling(fedgate_federation::shown(&target.to_string_lossy()).to_string()))
         }
         Err(error) => Some(Bytes::Failed(words::io(&error))),
     }

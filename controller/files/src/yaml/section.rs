@@ -226,7 +226,11 @@ impl<'a> Section<'a> {
     pub(crate) fn finish(self) {
         let asked = self.asked.borrow();
         for entry in self.entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
-            let name = if entry.key.is_empty() { "\"\"".to_owned() } else { shown(&entry.key) };
+            let name = if entry.key.is_empty() {
+                "\"\"".to_owned()
+            } else {
+                shown(&entry.key).to_string()
+            };
             self.problems.add(
                 entry.line,
                 join(&self.path, &name),

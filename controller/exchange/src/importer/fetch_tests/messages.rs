@@ -17,7 +17,7 @@ async fn an_answer_that_is_not_a_document_is_described() {
         ),
         (
             "HTTP/1.1 503 X\r\nRetry-After: 120\r\n\r\n\n  no healthy upstream\u{1b}[1m \nsecond",
-            "expected HTTP status 200, found 503 (\"no healthy upstream\\\\u{1b}[1m\"); the server says Retry-After: 120; ask the \
+            "expected HTTP status 200, found 503 (\"no healthy upstream\\u{1b}[1m\"); the server says Retry-After: 120; ask the \
              peer's operator: the log of the controller, or of the proxy in front of it, says why",
         ),
         (
