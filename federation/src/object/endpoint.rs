@@ -82,8 +82,8 @@ pub(super) fn parse_endpoint(
 ) -> Option<MetadataEndpoint> {
     let text = &named.spec.metadata_endpoint;
     let refused = |expected| {
-        let found = shown(&without_secrets(text));
-        let message = format!("expected {expected}, found {found:?}; correct it");
+        let found = without_secrets(text);
+        let message = format!("expected {expected}, found {:?}; correct it", shown(&found));
         Finding::error(
             FindingReason::InvalidEndpoint,
             named.object(),
