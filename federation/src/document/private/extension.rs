@@ -95,7 +95,7 @@ impl Reader<'_> {
 
     fn view(&mut self, raw: &RawValue) -> Option<View> {
         let read = View::parse(raw.get().as_bytes());
-        read.map_err(|why| self.leave_out("fedgate.view", &why.to_string())).ok()
+        read.map_err(|why| self.leave_out("fedgate.view", &why)).ok()
     }
 
     /// For a host that is dropped here, the gateway is expected to answer. So its calls fail, and
