@@ -37,27 +37,50 @@ pub(super) async fn collect(
     };
     let own = cluster.namespace();
     let namespaces = cluster.namespaces(&client).await;
+    in_force(bundle, &client, own, now, progress).await;
+    let version = get(&client, "/version").await;
+    bundle.add_json("server.json", version.map(|version| server(&version)));
+    let mut pods = Vec::new();
+    for (name, kind, path) in lists(own, namespaces.gateway()) {
+        progress.at("listing objects", 0, None);
+        let listed = list(&client, kind, &path, bundle).await;
+        if let ("pods", Ok(listed)) = (name, &listed) {
+            pods = names(listed);
+        }
+        bundle.add_json(&format!("objects/{name}.json"), listed);
+    }
+    logs(bundle, &client, own, &pods, progress).await;
+    metrics(bundle, &client, own, progress).await;
+}
+
+/// Adds what the commands say about the cluster: `status`, `table`, `changes` and `check`.
+async fn in_force(
+    bundle: &mut Bundle,
+    client: &Client,
+    own: &str,
+    now: Timestamp,
+    progress: &mut Progress,
+) {
     progress.at("taking a snapshot", 0, None);
-    match Snapshot::take(&client, own, now).await {
+    match Snapshot::take(client, own, now).await {
         Ok(snapshot) => {
             bundle.add_json("status.json", Ok(json!(snapshot.status())));
             bundle.add_json("table.json", Ok(table::document(&snapshot.in_force.table)));
         }
         Err(error) => bundle.add_json("status.json", Err(error)),
     }
-    let changes = kept(&client, own).await.map(|history| json!(history.changes()));
+    let changes = kept(client, own).await.map(|history| json!(history.changes()));
     bundle.add_json("changes.json", changes.map_err(anyhow::Error::msg));
     progress.at("checking the cluster", 0, None);
-    let progress_of_check = RefCell::new(&mut *progress);
-    let asked = |done, all| {
-        progress_of_check.borrow_mut().at("checking the cluster", done, Some(all));
-    };
-    let report = check::check(&client, own, "fedgate", &asked).await;
+    let progress = RefCell::new(progress);
+    let asked = |done, all| progress.borrow_mut().at("checking the cluster", done, Some(all));
+    let report = check::check(client, own, "fedgate", &asked).await;
     bundle.add_json("check.json", serde_json::to_value(&report).map_err(Into::into));
-    bundle.add_json("server.json", get(&client, "/version").await.map(|version| server(&version)));
+}
 
-    let gateway = namespaces.gateway();
-    let lists = [
+/// The lists of objects: the name of each in the bundle, the kind and the path.
+fn lists(own: &str, gateway: &str) -> [(&'static str, &'static str, String); 9] {
+    [
         (
             "federations",
             "IstioFederation",
@@ -88,18 +111,7 @@ pub(super) async fn collect(
             "EnvoyFilter",
             format!("/apis/networking.istio.io/v1alpha3/namespaces/{gateway}/envoyfilters"),
         ),
-    ];
-    let mut pods = Vec::new();
-    for (name, kind, path) in lists {
-        progress.at("listing objects", 0, None);
-        let listed = list(&client, kind, &path, bundle).await;
-        if let ("pods", Ok(listed)) = (name, &listed) {
-            pods = names(listed);
-        }
-        bundle.add_json(&format!("objects/{name}.json"), listed);
-    }
-    logs(bundle, &client, own, &pods, progress).await;
-    metrics(bundle, &client, own, progress).await;
+    ]
 }
 
 async fn get(client: &Client, path: &str) -> Result<Value> {
