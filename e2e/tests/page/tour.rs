@@ -100,6 +100,13 @@ fn every_view_says_what_the_commands_say() {
                 "/Refused\\s*[1-9]/i.test(document.querySelector('.tiles').innerText)",
             )
             .await?;
+        // A peer that is not ready has the cause on its card.
+        tour.browser
+            .wait(
+                "the cause",
+                "document.querySelector('.peer.warn .why')?.innerText.startsWith('cannot connect')",
+            )
+            .await?;
         picture(&mut tour.browser, "federation").await?;
         tour.browser.colours("dark").await?;
         picture(&mut tour.browser, "federation-dark").await?;
@@ -155,6 +162,10 @@ fn every_view_says_what_the_commands_say() {
             let overflows =
                 tour.browser.evaluate("document.documentElement.scrollWidth > innerWidth").await?;
             ensure!(overflows == false, "{view} is wider than a phone");
+            if view == "exports" {
+                let cut = "[...document.querySelectorAll('.row > .three')].some(name => name.scrollWidth > name.clientWidth)";
+                ensure!(tour.browser.evaluate(cut).await? == false, "a service's name is cut off");
+            }
             let name =
                 if view == "federation" { "phone".to_owned() } else { format!("phone-{view}") };
             picture(&mut tour.browser, &name).await?;
