@@ -49,7 +49,8 @@ enum Command {
         /// With the part envoy: run it on each tested release of Envoy (1.37 to 1.40).
         #[arg(long)]
         versions: bool,
-        /// With the part envoy: run it with the native filter.
+        /// With the part envoy: run it with the native filter, without tests that do not see which
+        /// filter there is.
         #[arg(long, conflicts_with = "versions")]
         native: bool,
         /// With --versions: write the outcome into docs/versions.md.
