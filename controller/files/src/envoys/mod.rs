@@ -11,6 +11,7 @@
 //! | `known` | what is known of them, kept over restarts |
 //! | `capacity` | how many connections and ports each may use |
 //! | `outdated` | which of them needs a restart |
+//! | `access_log` | whether the gateway's can open its access log |
 //! | `inotify` | whether the kernel allows as many watches as they need |
 
 pub(crate) mod access_log;
