@@ -16,8 +16,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The size limit of an answer in bytes. A collector says little.
 const ANSWER: usize = 64 << 10;
 
-/// What rustls says of a certificate whose CA is not known.
-const UNTRUSTED: &str = "UnknownIssuer";
+/// What rustls says of a certificate whose CA is not known, or only has the name of a known one.
+const UNTRUSTED: [&str; 2] = ["UnknownIssuer", "BadSignature"];
 
 /// The collector's client.
 #[derive(Debug, Clone)]
@@ -98,7 +98,8 @@ impl HttpClient for Collector {
 /// What to do about a certificate that is not believed.
 fn hint(error: &(dyn std::error::Error + 'static)) -> &'static str {
     let mut causes = std::iter::successors(Some(error), |cause| cause.source());
-    match causes.any(|cause| cause.to_string().contains(UNTRUSTED)) {
+    let is_untrusted = |text: &str| UNTRUSTED.iter().any(|word| text.contains(word));
+    match causes.any(|cause| is_untrusted(&cause.to_string())) {
         true => "; set OTEL_EXPORTER_OTLP_CERTIFICATE to a file with the CA of its certificate",
         false => "",
     }

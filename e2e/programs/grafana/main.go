@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -25,21 +26,39 @@ func check(input io.Reader) error {
 	if err != nil {
 		return err
 	}
-	var read dashboard.Dashboard
-	if err := read.UnmarshalJSONStrict(text); err != nil {
+	var whole dashboard.Dashboard
+	if err := read(&whole, text); err != nil {
 		return err
 	}
-	if err := read.Validate(); err != nil {
+	// The dashboard drops panels in which nothing is wrong, because it takes such a list for an error.
+	var raw struct{ Panels []json.RawMessage }
+	if err := json.Unmarshal(text, &raw); err != nil {
 		return err
 	}
-	// The options of a panel of another type are not looked at.
-	for _, one := range read.Panels {
-		if one.Panel == nil {
-			continue
+	for at, one := range raw.Panels {
+		var panel dashboard.Panel
+		if err := read(&panel, one); err != nil {
+			return fmt.Errorf("panels[%d].%w", at, err)
 		}
-		if _, known := cog.ConfigForPanelcfgVariant(one.Panel.Type); !known {
-			return fmt.Errorf("panels: Grafana has no panel of the type %q", one.Panel.Type)
+		// The options of a panel of another type are not looked at.
+		if _, known := cog.ConfigForPanelcfgVariant(panel.Type); !known {
+			return fmt.Errorf("panels[%d]: Grafana has no panel of the type %q", at, panel.Type)
 		}
+	}
+	return nil
+}
+
+// read reads a value strictly and checks its limits. The library returns lists of errors, which are
+// not nil when they are empty.
+func read(value interface {
+	UnmarshalJSONStrict([]byte) error
+	Validate() error
+}, text []byte) error {
+	if err := value.UnmarshalJSONStrict(text); err != nil && err.Error() != "" {
+		return err
+	}
+	if err := value.Validate(); err != nil && err.Error() != "" {
+		return err
 	}
 	return nil
 }

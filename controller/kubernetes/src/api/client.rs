@@ -5,6 +5,7 @@ mod unreached;
 
 use anyhow::{Context, Result};
 use fedgate_process::words::{causes, io};
+use hyper::Uri;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
 use kube::{Client, Config};
@@ -78,20 +79,18 @@ fn with(mut config: Config) -> Result<Client> {
     let url = config.cluster_url.clone();
     let client = Client::try_from(config.clone())
         .with_context(|| format!("the kubeconfig for {url} cannot be used"))?;
-    let namespace = client.default_namespace().to_owned();
-    let limited = Limited::new(client, move || Client::try_from(config.clone()).ok());
-    Ok(Client::new(limited.to(url), namespace))
+    Ok(over(client, Some(url), move || Client::try_from(config.clone()).ok()))
 }
 
 /// A client that sends requests through `client`, and replaces it by a new one after a request
-/// without an answer.
-#[cfg(test)]
+/// without an answer. Errors name `server`.
 pub(crate) fn over(
     client: Client,
+    server: Option<Uri>,
     open: impl FnMut() -> Option<Client> + Send + 'static,
 ) -> Client {
     let namespace = client.default_namespace().to_owned();
-    Client::new(Limited::new(client, open), namespace)
+    Client::new(Limited::new(client, server, open), namespace)
 }
 
 /// An error with its causes, in one line; the API server's message if there is one. The client's

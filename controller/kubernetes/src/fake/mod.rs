@@ -96,7 +96,7 @@ impl FakeApi {
     /// A client whose calls carry the name `who`.
     pub(super) fn client_of(&self, who: &'static str) -> Client {
         let server = self.clone();
-        over(self.connection(who), move || Some(server.connection(who)))
+        over(self.connection(who), None, move || Some(server.connection(who)))
     }
 
     fn connection(&self, who: &'static str) -> Client {

@@ -57,14 +57,10 @@ pub(super) struct Limited {
 impl Limited {
     pub(super) fn new(
         client: Client,
+        server: Option<Uri>,
         open: impl FnMut() -> Option<Client> + Send + 'static,
     ) -> Self {
-        Self { client, open: Box::new(open), suspect: Arc::default(), server: None }
-    }
-
-    /// Names the API server in errors.
-    pub(super) fn to(self, server: Uri) -> Self {
-        Self { server: Some(server), ..self }
+        Self { client, open: Box::new(open), suspect: Arc::default(), server }
     }
 }
 
