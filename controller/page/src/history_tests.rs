@@ -2,7 +2,6 @@
 
 use crate::sample::{Sample, federation, now, service};
 use fedgate_engine::history::{Change, ChangeKind, History, MOST_AT_ONCE, MOST_CHANGES};
-use fedgate_federation::object::{FederatedServiceObject, FederatedServiceSpec};
 use serde_json::json;
 
 fn texts(changes: &[Change]) -> Vec<String> {
@@ -40,18 +39,7 @@ fn what_changed_while_nobody_looked_is_found_after_a_restart() {
 
 #[test]
 fn where_calls_of_a_federated_name_go_is_kept() {
-    let spec = json!({ "spec": {
-        "ports": [{ "name": "http", "port": 80 }],
-        "members": [{ "local": {} }],
-    }});
-    let mut sample = Sample::new();
-    sample.objects.federated_services = vec![FederatedServiceObject {
-        namespace: "shop".to_owned(),
-        name: "web".to_owned(),
-        source: None,
-        spec: FederatedServiceSpec::of_object(&spec).unwrap(),
-    }];
-    sample.objects.services[0].ports[0].ready = Some(1);
+    let sample = Sample::new().with_name(json!([{ "local": {} }]));
     let mut in_force = sample.in_force();
     let mut history = History::default();
     history.note(&in_force, now());

@@ -12,13 +12,14 @@ use fedgate_federation::federate::{Passthrough, Published};
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::knowledge::{DocumentKind, Known, PeerKnowledge, Times};
 use fedgate_federation::object::{
-    FederationPolicySpec, IstioFederationSpec, Named, Objects, PUBLIC_SERVICE_LABEL, Peer,
-    PolicyBody, PolicyObject, ServiceObject, ServicePortSpec, TransportProtocol,
+    FederatedServiceObject, FederatedServiceSpec, FederationPolicySpec, IstioFederationSpec, Named,
+    Objects, PUBLIC_SERVICE_LABEL, Peer, PolicyBody, PolicyObject, ServiceObject, ServicePortSpec,
+    TransportProtocol,
 };
 use fedgate_federation::own::OwnAddresses;
 use fedgate_federation::{Inputs, LocalCluster, federate};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,6 +60,21 @@ impl Sample {
             findings: Vec::new(),
         };
         Self { objects, around: Around::new("files"), known: vec![("beta", '2')] }
+    }
+
+    /// Adds the name `web.shop.global` with these members. The local Service among them has a ready
+    /// workload.
+    pub(crate) fn with_name(mut self, members: Value) -> Self {
+        let ports = json!([{ "name": "http", "port": 80 }]);
+        let spec = json!({ "spec": { "ports": ports, "members": members } });
+        self.objects.federated_services = vec![FederatedServiceObject {
+            namespace: "shop".to_owned(),
+            name: "web".to_owned(),
+            source: None,
+            spec: FederatedServiceSpec::of_object(&spec).unwrap(),
+        }];
+        self.objects.services[0].ports[0].ready = Some(1);
+        self
     }
 
     pub(crate) fn in_force(&self) -> InForce {

@@ -74,24 +74,36 @@ fn an_ingress_gets_the_client_certificate_that_it_demands() {
     });
 }
 
+/// Puts an ingress in front of beta's endpoint, to which alpha shows the certificate that it demands.
+/// What changes is known soon only by requests that wait.
+async fn behind(
+    run: &RunFolder,
+    federation: &mut Federation<2>,
+    habits: Habits,
+) -> Result<MetadataIngress> {
+    let [alpha, beta] = &mut federation.clusters;
+    let clients = Authority::root("clients of beta")?;
+    let ingress = MetadataIngress::start(run, beta, &clients, habits).await?;
+    show(&alpha.folder().join(FOLDER), &clients)?;
+    alpha.settings().client_tls = Some(FOLDER.to_owned());
+    for cluster in [&mut *alpha, &mut *beta] {
+        cluster.settings().poll = "1h".to_owned();
+        cluster.write_settings()?;
+    }
+    alpha.put_peer(beta, &ingress.url())?;
+    Ok(ingress)
+}
+
 /// What gives up sooner than the endpoint answers a request that waits: an ingress that answers 504
 /// in front of beta, and a balancer that closes silent connections in front of alpha.
 #[test]
 fn changes_come_at_once_through_an_ingress_and_a_balancer_that_do_not_wait_long() {
     scenario("impatient-ingress", async |run: &RunFolder| {
         let mut federation = Federation::new(run, ["alpha", "beta"])?;
-        let [alpha, beta] = &mut federation.clusters;
-        let clients = Authority::root("clients of beta")?;
-        let ingress = MetadataIngress::start(run, beta, &clients, Habits::GivesUp("6s")).await?;
+        let ingress = behind(run, &mut federation, Habits::GivesUp("6s")).await?;
+        let [alpha, beta] = &federation.clusters;
         let limit = Duration::from_secs(6);
         let balancer = TcpBalancer::start(run, alpha.metadata_address(), limit).await?;
-        show(&alpha.folder().join(FOLDER), &clients)?;
-        alpha.settings().client_tls = Some(FOLDER.to_owned());
-        for cluster in [&mut *alpha, &mut *beta] {
-            cluster.settings().poll = "1h".to_owned();
-            cluster.write_settings()?;
-        }
-        alpha.put_peer(beta, &ingress.url())?;
         beta.put_peer(alpha, &balancer.url())?;
         federation.start_controllers().await?;
         let clusters = &federation.clusters;
@@ -135,17 +147,8 @@ fn changes_come_at_once_through_an_ingress_and_a_balancer_that_do_not_wait_long(
 fn changes_come_at_once_through_a_proxy_that_buffers_and_repeats() {
     scenario("repeating-ingress", async |run: &RunFolder| {
         let mut federation = Federation::new(run, ["alpha", "beta"])?;
-        let [alpha, beta] = &mut federation.clusters;
-        let clients = Authority::root("clients of beta")?;
-        let habits = Habits::BuffersAndRepeats("6s");
-        let ingress = MetadataIngress::start(run, beta, &clients, habits).await?;
-        show(&alpha.folder().join(FOLDER), &clients)?;
-        alpha.settings().client_tls = Some(FOLDER.to_owned());
-        for cluster in [&mut *alpha, &mut *beta] {
-            cluster.settings().poll = "1h".to_owned();
-            cluster.write_settings()?;
-        }
-        alpha.put_peer(beta, &ingress.url())?;
+        let ingress = behind(run, &mut federation, Habits::BuffersAndRepeats("6s")).await?;
+        let [alpha, beta] = &federation.clusters;
         beta.put_peer(alpha, &alpha.metadata_url())?;
         federation.start_controllers().await?;
         let [alpha, beta] = &federation.clusters;

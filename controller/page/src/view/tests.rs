@@ -3,7 +3,6 @@ use crate::sample::{Sample, federation, now, service};
 use crate::traffic::{Refusal, Traffic};
 use fedgate_engine::explain::{Caller, Question};
 use fedgate_engine::history::{Change, ChangeKind};
-use fedgate_federation::object::{FederatedServiceObject, FederatedServiceSpec};
 use serde_json::{Value, json};
 
 fn value(made: impl Serialize) -> Value {
@@ -206,18 +205,7 @@ fn the_overview_has_the_time_of_the_last_refusal() {
 /// A name with a local member and a peer's, neither of which can take calls in the sample.
 #[test]
 fn a_federated_name_shows_its_members_and_who_takes_calls() {
-    let spec = json!({ "spec": {
-        "ports": [{ "name": "http", "port": 80 }],
-        "members": [{ "peers": ["nobody"] }, { "local": {} }],
-    }});
-    let mut sample = Sample::new();
-    sample.objects.federated_services = vec![FederatedServiceObject {
-        namespace: "shop".to_owned(),
-        name: "web".to_owned(),
-        source: None,
-        spec: FederatedServiceSpec::of_object(&spec).unwrap(),
-    }];
-    sample.objects.services[0].ports[0].ready = Some(1);
+    let sample = Sample::new().with_name(json!([{ "peers": ["nobody"] }, { "local": {} }]));
     let look = sample.look();
     let made = value(federated(&look, &query("web.shop.global")));
     let row = &made["rows"][0];
