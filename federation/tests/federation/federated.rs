@@ -407,6 +407,11 @@ fn mistakes_are_reported_and_stop_one_object_only() {
             "spec.ports[0]",
         ),
         (
+            json!({"ports": [{"name": "udp-dns", "port": 53}], "members": local}),
+            FindingReason::InvalidPort,
+            "spec.ports[0]",
+        ),
+        (
             json!({"ports": [{"name": "a", "port": 0}], "members": local}),
             FindingReason::InvalidPort,
             "spec.ports[0]",

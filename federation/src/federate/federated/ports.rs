@@ -75,6 +75,13 @@ fn port(host: &Hostname, spec: &FederatedPortSpec) -> Result<CheckedPort, Fault>
         );
         return Err(wrong(FindingReason::InvalidPort, message));
     }
+    if spec.name == "udp" || spec.name.starts_with("udp-") {
+        let message = format!(
+            "expected a protocol over TCP, found the name {}, which says UDP; name the port tcp-… or after its protocol",
+            spec.name
+        );
+        return Err(wrong(FindingReason::InvalidPort, message));
+    }
     let Some(number) = ServicePort::new(spec.port) else {
         let message = "expected a port from 1 to 65535, found 0; correct it".to_owned();
         return Err(wrong(FindingReason::InvalidPort, message));
