@@ -157,11 +157,19 @@ pub fn dead(services: &[FederatedService], health: &MemberHealth) -> Vec<Finding
         if port.in_use().next().is_none() || members.iter().any(MemberStatus::is_used) {
             return None;
         }
-        let why: Vec<_> =
-            members.iter().map(|member| format!("{}: {}", member.place(), member.state)).collect();
+        let why = |member| format!("{}: {}", place_among(&members, member), member.state);
+        let why: Vec<_> = members.iter().map(why).collect();
         Some(port.no_member_ready(service.object(), &why))
     };
     ports.filter_map(of_port).collect()
+}
+
+fn place_among(members: &[MemberStatus], member: &MemberStatus) -> String {
+    let of_cluster = members.iter().filter(|other| other.peer == member.peer).count();
+    match member.service.as_ref().filter(|_| of_cluster > 1) {
+        Some(service) => format!("{} ({service})", member.place()),
+        None => member.place().to_owned(),
+    }
 }
 
 impl FederatedServiceStatus {
@@ -195,11 +203,12 @@ impl FederatedServiceStatus {
     /// The cluster of a member, in words, with the Service there if the cluster has several among
     /// the members.
     pub fn place_of(&self, member: &MemberStatus) -> String {
-        let of_cluster = self.members.iter().filter(|other| other.peer == member.peer).count();
-        match member.service.as_ref().filter(|_| of_cluster > 1) {
-            Some(service) => format!("{} ({service})", member.place()),
-            None => member.place().to_owned(),
-        }
+        place_among(&self.members, member)
+    }
+
+    /// The places of the members that take calls now.
+    pub fn takers(&self) -> Vec<String> {
+        self.taken().map(|member| self.place_of(member)).collect()
     }
 
     /// The members that take calls now.

@@ -57,6 +57,24 @@ fn where_calls_of_a_federated_name_go_is_kept() {
 }
 
 #[test]
+fn calls_that_go_to_another_service_of_the_same_cluster_are_kept() {
+    let members = json!([{ "local": {} }, { "local": {}, "service": { "name": "stock" } }]);
+    let mut sample = Sample::new().with_name(members);
+    sample.objects.services[1].ports[0].ready = Some(1);
+    let mut in_force = sample.in_force();
+    let mut history = History::default();
+    history.note(&in_force, now());
+    in_force.member_health.insert("web.shop.svc.alpha.example:80".parse().unwrap(), false);
+    history.note(&in_force, now());
+    assert_eq!(
+        texts(history.changes()),
+        [
+            "import web.shop.global:80: calls go to this cluster (stock.shop.svc.alpha.example:80), before to this cluster (web.shop.svc.alpha.example:80)"
+        ]
+    );
+}
+
+#[test]
 fn many_changes_at_once_become_one_line_and_old_ones_are_dropped() {
     let mut sample = Sample::new();
     let mut history = History::default();

@@ -8,7 +8,7 @@ impl Explainer<'_> {
     pub(super) fn own_caller(&mut self) {
         match &self.question.from {
             Caller::Unknown => {}
-            Caller::Peer(peer) => self.step("caller", false, self.is_peer(peer)),
+            Caller::Peer(peer) => self.step("caller", false, self.elsewhere(peer)),
             Caller::Identity(uri) => match self.own_identity(uri) {
                 Ok(detail) => self.step("caller", true, detail),
                 Err(detail) => self.step("caller", false, detail),
@@ -16,7 +16,8 @@ impl Explainer<'_> {
         }
     }
 
-    fn is_peer(&self, peer: &PeerName) -> String {
+    /// Why no program of a peer calls the name here.
+    fn elsewhere(&self, peer: &PeerName) -> String {
         let (host, peers) = (&self.question.to.host, &self.sources.federation.peers);
         match peers.iter().any(|report| report.peer.name == *peer) {
             true => format!(
@@ -28,6 +29,7 @@ impl Explainer<'_> {
         }
     }
 
+    /// What to say of an identity, and of one that cannot call the name here as an error.
     fn own_identity(&self, uri: &str) -> Result<String, String> {
         let id = SpiffeId::parse(uri)
             .map_err(|error| format!("expected a workload's SPIFFE ID: {error}"))?;

@@ -1,7 +1,7 @@
 //! What was in force at one moment, in short, and the changes from one moment to the next.
 
 use super::{Change, ChangeKind, MOST_AT_ONCE};
-use crate::federated::{FederatedServiceStatus, MemberStatus};
+use crate::federated::FederatedServiceStatus;
 use crate::in_force::InForce;
 use fedgate_core::PeerName;
 use fedgate_federation::federate::PeerReport;
@@ -113,8 +113,7 @@ impl SeenPeer {
 }
 
 fn takers(name: &FederatedServiceStatus) -> (String, String) {
-    let takers: Vec<_> = name.taken().map(MemberStatus::place).collect();
-    (name.service.to_string(), takers.join(", "))
+    (name.service.to_string(), name.takers().join(", "))
 }
 
 /// The exported Services. Pods come and go, and would push out everything else.

@@ -51,7 +51,7 @@ pub(crate) fn federated(look: &Look, query: &Query) -> Rows<FederatedRow> {
 }
 
 fn row(name: &FederatedServiceStatus) -> FederatedRow {
-    let taken: Vec<_> = name.taken().map(|member| name.place_of(member)).collect();
+    let taken = name.takers();
     FederatedRow {
         service: name.service.to_string(),
         object: format!("{}/{}", name.namespace, name.name),

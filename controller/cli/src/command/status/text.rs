@@ -154,7 +154,7 @@ fn federated(name: &FederatedServiceStatus) -> Vec<Cell> {
         Some(address) => format!("at {address}").into(),
         None => Cell::new(Style::Bad, "at no port: none is left"),
     };
-    let taken: Vec<_> = name.taken().map(|member| name.place_of(member)).collect();
+    let taken = name.takers();
     let passed_over: Vec<_> = name
         .passed_over()
         .map(|member| format!("{} passed over: {}", name.place_of(member), member.state))
