@@ -50,11 +50,12 @@ fn why(error: &(dyn Error + 'static)) -> String {
 /// The library names a refused certificate as its enumeration does: `invalid peer certificate:
 /// UnknownIssuer`.
 fn of_tls(text: String) -> String {
-    const FAULTS: [(&str, &str); 4] = [
-        (
-            "UnknownIssuer",
-            "no CA that the kubeconfig names has signed its certificate; correct certificate-authority",
-        ),
+    const UNKNOWN_CA: &str =
+        "no CA that the kubeconfig names has signed its certificate; correct certificate-authority";
+    const FAULTS: [(&str, &str); 5] = [
+        ("UnknownIssuer", UNKNOWN_CA),
+        // A CA of the same name has another key.
+        ("BadSignature", UNKNOWN_CA),
         (
             "NotValidForName",
             "its certificate is for another host; correct server, or set tls-server-name",
@@ -89,6 +90,7 @@ mod tests {
     fn a_refused_certificate_is_explained() {
         let words = |fault: &str| of_tls(format!("invalid peer certificate: {fault}"));
         assert!(words("UnknownIssuer").contains("certificate-authority"));
+        assert_eq!(words("BadSignature"), words("UnknownIssuer"));
         assert!(words("certificate expired: ExpiredContext { time: 1 }").ends_with("has expired"));
         assert_eq!(words("BadEncoding"), "its certificate is refused");
         assert_eq!(of_tls("connection closed".to_owned()), "connection closed");
