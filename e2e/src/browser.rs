@@ -4,17 +4,13 @@ mod connection;
 
 use crate::process::Process;
 use crate::run_folder::RunFolder;
-use crate::wait;
+use crate::wait::{self, SOON};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use connection::Connection;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::Duration;
-
-/// How long the browser may take to start, or a page to show something.
-pub const SOON: Duration = Duration::from_secs(30);
 
 /// Collects what must not happen in a page: violations of its policy, and errors of its scripts.
 const WATCH: &str = "window.violations = []; window.faults = [];

@@ -4,7 +4,7 @@ mod folder;
 mod status;
 
 pub use folder::{Filter, Settings, metadata_leaf};
-pub use status::{Finding, SOON, Status};
+pub use status::{Finding, Status};
 
 use crate::authority::{Authority, Identity};
 use crate::envoy::Envoy;

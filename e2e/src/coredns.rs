@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long it may take to start.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 
 /// A running CoreDNS. Stops when dropped.
 pub struct CoreDns {

@@ -2,9 +2,9 @@
 
 use crate::backend::{self, Backend};
 use crate::client::{Client, Connection, Response, plain_get};
-use crate::cluster::{Cluster, SOON};
+use crate::cluster::Cluster;
 use crate::manifest::Service;
-use crate::wait;
+use crate::wait::{self, SOON};
 use anyhow::{Result, ensure};
 use std::net::SocketAddr;
 

@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, metadata_leaf};
 use crate::manifest;
 use crate::process::Process;
 use crate::run_folder::RunFolder;
-use crate::wait;
+use crate::wait::{self, SOON};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
@@ -255,7 +255,7 @@ impl DkpPeer {
     /// When that does not happen; the message has the conditions.
     pub async fn wait_paired(&self, peer: &str) -> Result<DkpState> {
         let what = format!("{} to have {peer}'s documents", self.name);
-        wait::until(&what, crate::cluster::SOON, async || {
+        wait::until(&what, SOON, async || {
             let state = self.poll().await?;
             let condition = state.condition(peer, "PrivateMetadataExchangeReady");
             match condition[0] == "True" {
@@ -277,7 +277,7 @@ impl DkpPeer {
         };
         let enough = count(&self.state().await?) + times;
         let what = format!("{} to be asked for {suffix} ({status})", self.name);
-        wait::until(&what, 4 * crate::cluster::SOON, async || {
+        wait::until(&what, 4 * SOON, async || {
             let state = self.state().await?;
             Ok((count(&state) >= enough).then_some(state))
         })

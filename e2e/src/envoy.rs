@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long an Envoy may take to start. It compiles the filter before it listens.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 
 /// A running Envoy. Killed when dropped.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Envoy {
         let arguments = arguments(bootstrap, &admin_file);
         let mut process =
             Process::start_limited(name, envoy, &arguments, open_files, variables, log)?;
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
         let admin = wait_ready(&mut process, &client, &admin_file).await?;
         Ok(Self { process, log: log.into(), admin, client })
     }

@@ -1,10 +1,10 @@
 //! `fedgate dns`, with the permissions that it has in a cluster.
 
-use crate::kubernetes::objects::SOON;
 use crate::kubernetes::{KubernetesCluster, NAMESPACE};
 use crate::process::Process;
 use crate::programs;
 use crate::run_folder::RunFolder;
+use crate::wait::SOON;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

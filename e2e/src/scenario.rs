@@ -1,13 +1,13 @@
 //! Runs a test: with its own folder, a time limit, and the logs on failure.
 
 use crate::run_folder::RunFolder;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use std::time::Duration;
 
 /// Longer than any test takes on a slow machine.
 const LIMIT: Duration = Duration::from_secs(420);
 
-/// Runs the body of a test. On failure, panics with the error and the end of each log, and keeps
+/// Runs the body of a test. On failure, panics with the error, then the end of each log, and keeps
 /// the folder.
 ///
 /// # Panics
@@ -31,12 +31,14 @@ pub fn long_scenario(
         let result = block_on(async {
             tokio::time::timeout(limit, body(&run)).await.context("it took too long")?
         });
-        result
-            .inspect_err(|_| run.keep())
-            .with_context(|| format!("{}{name} failed", run.log_tails(15)))
+        result.map_err(|error| {
+            run.keep();
+            // The cause is first, on one line, because nobody finds it behind the logs.
+            let cause = format!("{error:#}").replace('\n', "\n  ");
+            anyhow!("{name} failed: {cause}\n{}", run.log_tails(15))
+        })
     });
     if let Err(error) = outcome {
-        // The error chain without a backtrace: the panic itself has the location.
         panic!("{error:#}");
     }
 }

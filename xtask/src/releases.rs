@@ -59,7 +59,7 @@ fn test(release: &envoy::Release, more: &[String]) -> Result<Outcome> {
         .spawn()
         .with_context(|| format!("cannot start {command:?}"))?;
     let stdout = child.stdout.take().context("no output")?;
-    let printed = pass_on(stdout)?;
+    let printed = pass_on(stdout, &mut std::io::stdout())?;
     let succeeded = child.wait()?.success();
     Ok(Outcome { succeeded, took: start.elapsed(), ..read(&printed) })
 }

@@ -1,6 +1,6 @@
 //! Commands that run the project: tests, the demo, and measurements of the controller and on Istio.
 
-use crate::results::run_tests;
+use crate::results::{run_some, run_tests};
 use crate::{
     cargo, chromium, coredns, envoy, fedgate, helm, istio, kubernetes, mcs, native, network,
     previous, prometheus, recipes, root, run, spiffe, target, wasm,
@@ -31,9 +31,11 @@ const ISTIO_TESTS_AT_ONCE: &str = "2";
 pub fn workspace(more: &[String]) -> Result<()> {
     prepare(&["fedgate"])?;
     step("running the tests");
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast"]).args(more);
-    run_tests("workspace", &mut command, more.is_empty())
+    run_part("workspace", more, || {
+        let mut command = cargo();
+        command.args(["test", "--workspace", "--no-fail-fast"]);
+        command
+    })
 }
 
 /// A part of the end-to-end tests, which takes arguments for the tests.
@@ -86,9 +88,11 @@ pub fn on_envoy(more: &[String]) -> Result<()> {
     previous::fedgate()?;
     step("running the end-to-end tests on Envoy");
     // A DKP peer, the operators' page and the shells see nothing of the filter, so these run once.
-    let mut command = envoy_tests();
-    command.args(["--test", "dkp", "--test", "page", "--test", "shells"]).args(more);
-    run_tests("envoy", &mut command, more.is_empty())
+    run_part("envoy", more, || {
+        let mut command = envoy_tests();
+        command.args(["--test", "dkp", "--test", "page", "--test", "shells"]);
+        command
+    })
 }
 
 /// Makes the pictures of the operators' page again: a test visits its views in Chromium.
@@ -140,12 +144,32 @@ pub fn on_envoy_natively(more: &[String]) -> Result<()> {
     native::build()?;
     native::build_panicking()?;
     step("running the end-to-end tests on Envoy with the native filter");
-    let mut command = envoy_tests();
-    command.env(native::CHOICE, "native").args(more);
-    if more.is_empty() {
-        command.arg("--").args(OF_NO_FILTER.iter().flat_map(|module| ["--skip", *module]));
+    let natively = || {
+        let mut command = envoy_tests();
+        command.env(native::CHOICE, "native");
+        command
+    };
+    if !more.is_empty() {
+        return run(natively().args(more));
     }
-    run(&mut command)
+    let skipped: Vec<_> = OF_NO_FILTER.iter().flat_map(|module| ["--skip", *module]).collect();
+    run_tests("native", |arguments| {
+        let mut command = natively();
+        command.arg("--").args(&skipped).args(arguments);
+        Ok(command)
+    })
+}
+
+/// Runs tests by Cargo: all of a part, or those that `more` chooses.
+fn run_part(part: &str, more: &[String], command: impl Fn() -> Command) -> Result<()> {
+    if !more.is_empty() {
+        return run_some(part, command().args(more));
+    }
+    run_tests(part, |arguments| {
+        let mut command = command();
+        command.arg("--").args(arguments);
+        Ok(command)
+    })
 }
 
 /// Runs the test of two clusters with this module as the native filter.
@@ -215,8 +239,14 @@ pub fn cost_on_istio(more: &[String]) -> Result<()> {
 
 /// Runs a test target in a network namespace. It is killed with this process.
 fn in_network(target: &str, at_once: &str, more: &[String]) -> Result<()> {
-    let mut command = isolated_tests(target, at_once)?;
-    run_tests(target, command.args(more), more.is_empty())
+    if !more.is_empty() {
+        return run_some(target, isolated_tests(target, at_once)?.args(more));
+    }
+    run_tests(target, |arguments| {
+        let mut command = isolated_tests(target, at_once)?;
+        command.args(arguments);
+        Ok(command)
+    })
 }
 
 /// The command that runs a test target in a network namespace.

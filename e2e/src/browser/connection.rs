@@ -1,16 +1,14 @@
 //! The connection to a browser: calls with their answers, and the events in between.
 
+use crate::wait::SOON;
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-/// How long a call may take.
-const LONGEST: Duration = Duration::from_secs(30);
 /// The largest answer: a picture.
 const LARGEST: usize = 64 << 20;
 
@@ -45,7 +43,7 @@ impl Connection {
             self.socket.send(Message::text(call.to_string())).await?;
             self.answer(self.last).await
         };
-        let mut answer = tokio::time::timeout(LONGEST, answer)
+        let mut answer = tokio::time::timeout(SOON, answer)
             .await
             .with_context(|| format!("{method} takes too long"))??;
         match answer.get("error") {

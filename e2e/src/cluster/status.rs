@@ -1,15 +1,11 @@
 //! The output of `fedgate status`, as an operator's script reads it.
 
 use super::Cluster;
-use crate::{programs, wait};
+use crate::programs;
+use crate::wait::{self, SOON};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::net::SocketAddr;
-use std::time::Duration;
-
-/// How long a change may take to take effect everywhere, including polls, look-ups and probes, on a
-/// machine that is fully loaded.
-pub const SOON: Duration = Duration::from_secs(30);
 
 /// The output of `fedgate status --output json`.
 #[derive(Debug, Clone)]

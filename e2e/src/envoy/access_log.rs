@@ -1,13 +1,9 @@
 //! The gateway's access log: one line of JSON for each closed connection.
 
-use crate::wait;
+use crate::wait::{self, SOON};
 use anyhow::Result;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long it may take until a closed connection's line is written.
-const DELAY: Duration = Duration::from_secs(30);
 
 /// One connection. Fields that Envoy does not know are `None`.
 #[derive(Debug, Clone, Deserialize)]
@@ -63,7 +59,7 @@ impl AccessLog {
     /// When there is none; the message has the entries that were written.
     pub async fn wait_for(&self, what: &str, matches: impl Fn(&Entry) -> bool) -> Result<Entry> {
         let found =
-            wait::until(what, DELAY, async || Ok(self.entries().into_iter().find(&matches))).await;
+            wait::until(what, SOON, async || Ok(self.entries().into_iter().find(&matches))).await;
         found.map_err(|error| error.context(format!("in the access log: {:#?}", self.entries())))
     }
 
@@ -88,7 +84,7 @@ impl AccessLog {
         mut call: impl AsyncFnMut() -> Result<()>,
     ) -> Result<Entry> {
         let what = format!("a call with the reason {reason}");
-        let found = wait::until(&what, DELAY, async || {
+        let found = wait::until(&what, SOON, async || {
             call().await?;
             let mut entries = self.entries().into_iter();
             Ok(entries.find(|entry| entry.reason.as_deref() == Some(reason)))

@@ -3,10 +3,11 @@
 use super::istiod::Istiod;
 use super::pod::PodNetwork;
 use crate::kubernetes::KubernetesCluster;
-use crate::kubernetes::objects::{Key, SOON};
+use crate::kubernetes::objects::Key;
 use crate::kubernetes::platform::Pod;
 use crate::process::Process;
 use crate::programs;
+use crate::wait::SOON;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -270,7 +271,7 @@ impl Prepared {
             variables.insert("ISTIO_BOOTSTRAP_OVERRIDE".into(), BOOTSTRAP.into());
         }
         let process = network.start_process(&identity.name, &folder, &words, &variables, &log)?;
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
         Ok(Agent { folder, log, client, process, network })
     }
 }

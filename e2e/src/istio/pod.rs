@@ -1,16 +1,12 @@
 //! A Pod's network and process namespaces: its own address, its own ports, its own lifetime.
 
 use crate::process::Process;
-use crate::wait;
+use crate::wait::{self, SOON};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
-
-/// How long the kernel may take to create a network.
-const SOON: Duration = Duration::from_secs(30);
 
 /// The next hop of all packets from Pods, as with Calico.
 const NEXT_HOP: &str = "169.254.1.1";

@@ -6,6 +6,7 @@ use super::mesh::Mesh;
 use crate::dns;
 use crate::kubernetes::objects::Key;
 use crate::kubernetes::{KubernetesCluster, NAMESPACE, SHOP};
+use crate::wait::SOON;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -117,7 +118,7 @@ impl Client {
 
     async fn wait_listens(&self, import: &Import) -> Result<()> {
         let what = format!("the sidecar to listen for {}:{}", import.host, import.port);
-        crate::wait::until(&what, crate::kubernetes::objects::SOON, async || {
+        crate::wait::until(&what, SOON, async || {
             let connected =
                 async |address| Ok(tokio::net::TcpStream::connect(address).await.map(drop)?);
             self.call(&import.host, import.port, connected).await.map(Some)

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use xtask::ports;
 
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 
 /// A running etcd with one member. Stops when dropped; its data is deleted with the run's folder.
 pub(crate) struct Etcd {

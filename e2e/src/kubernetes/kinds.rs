@@ -1,7 +1,6 @@
 //! Finds a kind's resource through the API server's discovery.
 
-use super::names::SOON;
-use crate::wait;
+use crate::wait::{self, SOON};
 use anyhow::{Context, Result};
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiResource, Scope, oneshot};

@@ -1,6 +1,4 @@
-//! The names in an installation, and how long tests wait.
-
-use std::time::Duration;
+//! The names in an installation.
 
 /// fedgate's namespace, which also contains the gateway and the imports.
 pub const NAMESPACE: &str = "fedgate-system";
@@ -16,6 +14,3 @@ pub const SERVICE_ACCOUNT: &str = "fedgate";
 
 /// The user name in the controller's requests, for [`super::AuditLog`].
 pub const CONTROLLER: &str = "system:serviceaccount:fedgate-system:fedgate";
-
-/// How long it may take until an applied change is in force, or an expected effect appears.
-pub const SOON: Duration = Duration::from_secs(30);

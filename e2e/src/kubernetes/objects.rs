@@ -1,8 +1,7 @@
 //! Objects of any kind, read and changed as kubectl does.
 
 use super::kinds::Kinds;
-pub use super::names::SOON;
-use crate::wait;
+use crate::wait::{self, SOON};
 use anyhow::{Context, Result, bail};
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};

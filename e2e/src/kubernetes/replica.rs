@@ -37,7 +37,7 @@ impl Replica {
         settings.insert("FEDGATE_METADATA_LISTEN".into(), metadata.to_string());
         settings.insert("FEDGATE_PROBES_LISTEN".into(), probes.to_string());
         let process = Process::start_with(name, program, &["controller".as_ref()], &settings, log)?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
         let mut replica = Self { name: name.into(), metadata, probes, http, process };
         replica.wait_status("/healthz").await?;
         Ok(replica)

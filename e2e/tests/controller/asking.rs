@@ -3,7 +3,7 @@
 use crate::site::{Site, export, percentiles};
 use anyhow::{Result, ensure};
 use fedgate_e2e::fleet::{Asker, Fleet, Round};
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ pub(crate) async fn prepare(site: &mut Site, fleet: &Fleet) -> Result<Vec<Arc<As
     for asker in &askers {
         let known = async || Ok(asker.round().await?.statuses == [200, 200]);
         // It has a token for each second.
-        wait::until_true("the documents", Duration::from_secs(30), known).await?;
+        wait::until_true("the documents", SOON, known).await?;
     }
     Ok(askers)
 }

@@ -9,7 +9,7 @@ use fedgate_e2e::manifest::Service;
 use fedgate_e2e::measure::{metric, percentile};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::usage::Usage;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use xtask::ports;
@@ -70,7 +70,7 @@ impl Site {
     /// Starts the controller again, with another interval of polls. All peers get ports: at first,
     /// those that answered first took several.
     pub(crate) async fn restart(&mut self, poll: u64, imports: usize) -> Result<()> {
-        self.cluster.controller()?.terminate(Duration::from_secs(30)).await?;
+        self.cluster.controller()?.terminate(SOON).await?;
         std::fs::remove_file(self.cluster.folder().join("state/egress-ports.json"))?;
         self.cluster.settings().poll = format!("{poll}s");
         self.cluster.write_settings()?;
@@ -139,7 +139,7 @@ impl Site {
             let began = Instant::now();
             self.cluster.put_service(&export(&format!("sample-{sample}")))?;
             let changed = async || Ok(std::fs::read(&table)? != before);
-            wait::until_true("the table", Duration::from_secs(30), changed).await?;
+            wait::until_true("the table", SOON, changed).await?;
             latencies.push(began.elapsed());
         }
         let p99 = percentiles("one label, from the manifest to the table", &mut latencies);

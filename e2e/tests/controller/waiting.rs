@@ -32,7 +32,7 @@ pub(crate) async fn one_change(site: &mut Site, askers: &[Arc<Asker>], name: &st
         }
         let begun = waiting.len() as f64;
         let all = async || Ok(site.metric("fedgate_exporter_waiting").await? >= begun);
-        wait::until_true("all peers to wait", Duration::from_secs(30), all).await?;
+        wait::until_true("all peers to wait", wait::SOON, all).await?;
     }
     let peers = askers.len();
     let each = site.memory_kib()?.saturating_sub(before) / peers as u64;
@@ -41,7 +41,7 @@ pub(crate) async fn one_change(site: &mut Site, askers: &[Arc<Asker>], name: &st
     let old = std::fs::read(&table)?;
     site.cluster.put_service(&export(name))?;
     let written = async || Ok(std::fs::read(&table)? != old);
-    wait::until_true("the table", Duration::from_secs(30), written).await?;
+    wait::until_true("the table", wait::SOON, written).await?;
     // Some answers may be there before this program has seen the table.
     let age = std::fs::metadata(&table)?.modified()?.elapsed()?;
     let began = Instant::now().checked_sub(age).context("a table from before the start")?;

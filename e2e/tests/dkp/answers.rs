@@ -2,11 +2,10 @@
 
 use crate::{Mixed, PRIVATE, PRIVATE_READY, PUBLIC, PUBLIC_READY};
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::dkp::{DkpState, gateway_row, header};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 
 /// Several ports of each kind, in an order of their own.

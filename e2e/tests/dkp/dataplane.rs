@@ -4,11 +4,10 @@ use crate::{Mixed, SUCCEEDED};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
 use fedgate_e2e::client::plain_get;
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::dkp::{DkpPeer, health_host};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 
 const DATAPLANE: &str = "DataplaneConnectionReady";

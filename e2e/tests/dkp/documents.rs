@@ -3,10 +3,9 @@
 use crate::{Mixed, PRIVATE, PUBLIC, SUCCEEDED, service};
 use anyhow::{Context, ensure};
 use fedgate_e2e::client::plain_get;
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 
 const INVALID_PUBLIC: [&str; 2] = ["False", "InvalidPublicMetadata"];

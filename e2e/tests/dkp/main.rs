@@ -11,12 +11,12 @@ mod tokens;
 mod trust;
 
 use anyhow::Result;
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::dkp::{DkpPeer, DkpState};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 
 const PUBLIC: &str = "/public/public.json";

@@ -3,10 +3,9 @@
 use crate::{Mixed, PRIVATE, SUCCEEDED};
 use anyhow::{Context, ensure};
 use fedgate_e2e::client::plain_get;
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 
 #[test]
 fn a_dkp_cluster_and_ours_call_each_other() {

@@ -3,11 +3,10 @@
 use crate::{Mixed, service};
 use anyhow::ensure;
 use fedgate_e2e::backend::{Backend, identity};
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::stateful_set::StatefulSet;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 
 /// A DKP importer takes hosts of any form, so it needs to know nothing of Pods.

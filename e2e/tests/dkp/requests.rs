@@ -2,11 +2,10 @@
 
 use crate::{Mixed, PRIVATE, PUBLIC, SUCCEEDED, service};
 use anyhow::{Context, ensure};
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::dkp::{DkpPeer, header};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

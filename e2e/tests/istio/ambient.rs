@@ -1,14 +1,14 @@
 //! No byte for a peer leaves unencrypted: neither from an ambient Pod, nor from a sidecar that has
 //! lost the DestinationRule.
 
-use super::fixture::{Pair, SOON, run};
+use super::fixture::{Pair, run};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::workload_api::AddressBook;
 use fedgate_e2e::istio::ztunnel::Route;
 use fedgate_e2e::istio::{Client, Mesh};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE, SHOP};
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 
 /// The network of a mesh that does not name one.

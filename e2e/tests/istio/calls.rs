@@ -1,7 +1,7 @@
 //! Calls from a sidecar in one mesh to a service in another, with each protocol, in both
 //! directions.
 
-use super::fixture::{SOON, run};
+use super::fixture::run;
 use anyhow::{Result, ensure};
 use fedgate_e2e::authority::{Authority, Leaf};
 use fedgate_e2e::backend::{Backend, identity};
@@ -11,7 +11,7 @@ use fedgate_e2e::istio::istiod::MeshOptions;
 use fedgate_e2e::istio::mesh::federation;
 use fedgate_e2e::istio::{Client, Import, Mesh};
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::net::SocketAddr;
 
 /// The Service's name, its port's name and number, and Istio's name of the protocol.

@@ -1,11 +1,11 @@
 //! A foreign ServiceEntry has the host of an import: fedgate reports it, everything else goes on,
 //! and the report ends with that ServiceEntry.
 
-use super::fixture::{Pair, SOON, run, set_exported};
+use super::fixture::{Pair, run, set_exported};
 use anyhow::{Result, ensure};
 use fedgate_e2e::kubernetes::{Key, SHOP};
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use fedgate_e2e::client::{plain_greeting, send_line};
 use fedgate_e2e::istio::{Client, Import};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 
@@ -73,7 +73,7 @@ async fn fifty_tables(delivery: &str, most: impl Fn(u64) -> u64) -> Result<u64> 
             .await
             .map(Some)
     };
-    let stream = wait::until("a greeting", super::fixture::SOON, open).await?;
+    let stream = wait::until("a greeting", SOON, open).await?;
     let mut connection = BufReader::new(TcpStream::from_std(stream)?);
     // Wait until the other delivery's object is gone, so that it causes no further changes.
     let other = match delivery {
@@ -99,7 +99,7 @@ async fn fifty_tables(delivery: &str, most: impl Fn(u64) -> u64) -> Result<u64> 
         anyhow::Ok(counts)
     };
     // istiod may be about to send the listener without the other delivery's object.
-    let listeners = wait::until("the listeners to be at rest", super::fixture::SOON, async || {
+    let listeners = wait::until("the listeners to be at rest", SOON, async || {
         let before = counts().await?;
         let same = async || Ok(counts().await? == before && count(DRAINING).await? == 0);
         wait::stays("no listener changes", std::time::Duration::from_secs(2), same).await?;
@@ -110,20 +110,19 @@ async fn fifty_tables(delivery: &str, most: impl Fn(u64) -> u64) -> Result<u64> 
         let before = gateway.table_generation().await?;
         set_exported(&pair.beta, "web", change % 2 == 1).await?;
         let changed = async || Ok(gateway.table_generation().await? > before);
-        wait::until_true("the next table in the filter", super::fixture::SOON, changed).await?;
+        wait::until_true("the next table in the filter", SOON, changed).await?;
     }
     for ((name, before), after) in LISTENERS.iter().zip(listeners).zip(counts().await?) {
         ensure!(after == before, "{name} was {before} and is {after} after {TABLES} tables");
     }
     ensure!(send_line(&mut connection, "NOOP").await? == "250 NOOP", "the open connection is gone");
     // Machines that nobody uses any more end when their threads find the time.
-    let now =
-        wait::until("the machines of earlier tables to end", super::fixture::SOON, async || {
-            let now = count(ACTIVE).await?;
-            ensure!(now <= most(active), "{now} machines, before {active}");
-            Ok(Some(now))
-        })
-        .await?;
+    let now = wait::until("the machines of earlier tables to end", SOON, async || {
+        let now = count(ACTIVE).await?;
+        ensure!(now <= most(active), "{now} machines, before {active}");
+        Ok(Some(now))
+    })
+    .await?;
     let made = count(CREATED).await? - created;
     println!(
         "{delivery}: {TABLES} tables, {made} machines made, {active} before and {now} after, no listener touched"

@@ -1,6 +1,6 @@
 //! A Service that has lost one of its two endpoints.
 
-use super::fixture::{SOON, run};
+use super::fixture::run;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::client::plain_get;
@@ -9,7 +9,7 @@ use fedgate_e2e::istio::mesh::federation;
 use fedgate_e2e::istio::{Client, Import, Mesh};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE, SHOP};
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 
 /// The protocol is TCP, so each call is a separate connection through the gateway.

@@ -11,12 +11,9 @@ use fedgate_e2e::istio::{Client, Import, Mesh};
 use fedgate_e2e::kubernetes::{Key, SHOP};
 use fedgate_e2e::manifest::{EXPORT_LABEL, Service};
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::time::Duration;
-
-/// How long a change in one mesh may take to have its effect in another.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A folder for this run, which is kept if `KEEP` is set.
 pub(crate) fn run(name: &str) -> Result<RunFolder> {

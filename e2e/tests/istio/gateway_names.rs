@@ -1,7 +1,7 @@
 //! Gateways by name, with a DNS server whose records change. These sites run without Kubernetes,
 //! here because the tests on Istio have a network of their own.
 
-use super::fixture::{SOON, run};
+use super::fixture::run;
 use super::idle::Open;
 use anyhow::{Result, ensure};
 use fedgate_e2e::cluster::Cluster;
@@ -12,11 +12,8 @@ use fedgate_e2e::kubernetes::addresses::Addresses;
 use fedgate_e2e::kubernetes::balancer::Balancer;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::net::IpAddr;
-
-// A change of a record takes up to five seconds to be noticed, so the usual ten seconds for a
-// condition or a finding leave a slow machine little time. [`SOON`] is longer.
 
 const NAME: &str = "gw.beta.test";
 

@@ -13,7 +13,7 @@ use fedgate_e2e::kubernetes::KubernetesCluster;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::programs;
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
@@ -63,7 +63,7 @@ async fn from_two_clusters_to_the_first_call() -> Result<()> {
     )
     .await?;
     let ask = async || client.call(HOST, 80, |address| plain_get(address, HOST)).await;
-    wait::until_true("the first call to be answered", super::fixture::SOON, async || {
+    wait::until_true("the first call to be answered", SOON, async || {
         Ok(ask().await?.body == "this is web of beta")
     })
     .await?;
@@ -71,7 +71,7 @@ async fn from_two_clusters_to_the_first_call() -> Result<()> {
     // Everything after the call: diagnosis, and removal.
     let printed = commands(after, &run, &kubeconfig).await?;
     ensure!(printed.contains("granted"), "{printed}");
-    wait::until_true("the call to be refused", super::fixture::SOON, async || {
+    wait::until_true("the call to be refused", SOON, async || {
         Ok(ask().await.map_or(true, |answer| answer.status == 503))
     })
     .await?;

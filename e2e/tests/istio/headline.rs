@@ -4,7 +4,7 @@
 //! The tests of stock Istio stay: if Istio ever binds roots to trust domains, they fail and tell
 //! us.
 
-use super::fixture::{SOON, run};
+use super::fixture::run;
 use anyhow::{Result, ensure};
 use fedgate_e2e::authority::Authority;
 use fedgate_e2e::backend::Backend;
@@ -17,7 +17,7 @@ use fedgate_e2e::kubernetes::install::GATEWAY_PORT;
 use fedgate_e2e::kubernetes::{Key, KubernetesCluster, NAMESPACE, SHOP};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 use std::net::SocketAddr;
 

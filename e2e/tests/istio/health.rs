@@ -1,11 +1,11 @@
 //! The host that DKP's clusters probe, through a gateway configured by istiod.
 
-use super::fixture::{Pair, SOON, run};
+use super::fixture::{Pair, run};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
 use fedgate_e2e::client::Client;
 use fedgate_e2e::istio::Mesh;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
 

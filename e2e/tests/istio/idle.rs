@@ -1,6 +1,6 @@
 //! Connections on which nothing is sent, through a load balancer that forgets them in silence.
 
-use super::fixture::{SOON, run};
+use super::fixture::run;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::client::PATIENCE;
@@ -15,7 +15,7 @@ use fedgate_e2e::kubernetes::addresses::Addresses;
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;

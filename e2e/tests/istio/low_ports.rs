@@ -2,7 +2,7 @@
 //! sites run without Kubernetes, here because the tests on Istio have a network of their own, in
 //! which such ports are free.
 
-use super::fixture::{SOON, run};
+use super::fixture::run;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
@@ -10,6 +10,7 @@ use fedgate_e2e::federation::Federation;
 use fedgate_e2e::kubernetes::addresses::Addresses;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::wait::SOON;
 use fedgate_e2e::{programs, wait};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;

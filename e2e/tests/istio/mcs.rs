@@ -1,7 +1,7 @@
 //! The Multi-Cluster Services API in real meshes: a call by a name that ends in
 //! `svc.clusterset.local`.
 
-use super::fixture::{SOON, run};
+use super::fixture::run;
 use anyhow::{Result, ensure};
 use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::client::{Response, plain_get};
@@ -10,6 +10,7 @@ use fedgate_e2e::istio::{Client, Import, Mesh};
 use fedgate_e2e::kubernetes::{Key, SHOP};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
+use fedgate_e2e::wait::SOON;
 use fedgate_e2e::{programs, wait};
 use serde_json::{Value, json};
 

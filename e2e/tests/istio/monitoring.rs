@@ -1,14 +1,14 @@
 //! What a real Prometheus sees of two meshes: the dashboards have no empty panel, the alerts can be
 //! evaluated, and the reference lists exactly the metrics that there are.
 
-use super::fixture::{Pair, SOON, of_delivery, run};
+use super::fixture::{Pair, of_delivery, run};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::client::Client;
 use fedgate_e2e::istio::Mesh;
 use fedgate_e2e::manifest::{federated_service, federation};
 use fedgate_e2e::prometheus::{Prometheus, Target};
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! Names in a mesh whose sidecars do not answer DNS: `fedgate dns` behind a real CoreDNS.
 
-use super::fixture::{Pair, SOON, run, set_exported};
+use super::fixture::{Pair, run, set_exported};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::client::plain_get;
 use fedgate_e2e::coredns::CoreDns;
@@ -11,7 +11,7 @@ use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::manifest::{Service, federated_service, policy};
 use fedgate_e2e::name_server::{ACCOUNT, NameServer};
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,7 +1,7 @@
 //! Gateways behind load balancers, at different addresses for different peers, and in several
 //! zones.
 
-use super::fixture::{Pair, SOON, run};
+use super::fixture::{Pair, run};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::client::{Client, plain_get};
 use fedgate_e2e::istio::istiod::MeshOptions;
@@ -9,7 +9,7 @@ use fedgate_e2e::istio::{self, Mesh};
 use fedgate_e2e::kubernetes::balancer::{Balancer, Header};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::net::SocketAddrV4;
 

@@ -1,7 +1,7 @@
 //! TLS passes through the gateway to the workload. The workload sees who calls; the gateway sees
 //! only what is called.
 
-use super::fixture::{SOON, of_delivery, run, set_exported};
+use super::fixture::{of_delivery, run, set_exported};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Leaf;
 use fedgate_e2e::client::{self, Response, plain_get};
@@ -11,7 +11,7 @@ use fedgate_e2e::istio::{Client, Import, Mesh, Server};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE, SHOP};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 
 /// alpha and beta as peers. beta is set up for TLS passthrough.

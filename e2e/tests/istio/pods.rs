@@ -1,6 +1,6 @@
 //! Pods of a headless Service, called by their own names through real sidecars.
 
-use super::fixture::{SOON, run};
+use super::fixture::run;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::client::{self, plain_get};
@@ -11,7 +11,7 @@ use fedgate_e2e::istio::mesh::federation;
 use fedgate_e2e::istio::{Client, Import, Mesh, Server};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE, SHOP};
 use fedgate_e2e::stateful_set::{Member, StatefulSet};
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! What the gateway refuses, with the reason in its access log; and what the same client may do.
 
-use super::fixture::{Pair, SOON, of_delivery, run};
+use super::fixture::{Pair, of_delivery, run};
 use anyhow::{Context, Result};
 use fedgate_e2e::authority::Identity;
 use fedgate_e2e::client::Client;
 use fedgate_e2e::envoy::access_log::Entry;
 use fedgate_e2e::istio;
 use fedgate_e2e::manifest::{Service, policy};
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 
 /// A call and the reason for its refusal.
 struct Refusal<'a> {

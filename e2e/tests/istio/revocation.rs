@@ -1,14 +1,14 @@
 //! A revocation closes connections, including open ones. How soon the filter does so is measured
 //! without istiod (`e2e/tests/real_envoy/revocation.rs`).
 
-use super::fixture::{SOON, of_delivery, run, set_exported};
+use super::fixture::{of_delivery, run, set_exported};
 use anyhow::Result;
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::client::{plain_greeting, send_line, wait_closed};
 use fedgate_e2e::istio::mesh::federation;
 use fedgate_e2e::istio::{Client, Import};
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::net::SocketAddr;
 use std::time::Instant;
 use tokio::io::BufReader;

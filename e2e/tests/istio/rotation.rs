@@ -1,6 +1,6 @@
 //! beta's root is replaced under load: no request fails, and no connection is cut.
 
-use super::fixture::{SOON, run};
+use super::fixture::run;
 use super::load::Load;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
@@ -11,7 +11,7 @@ use fedgate_e2e::istio::mesh::federation;
 use fedgate_e2e::istio::{Client, Import, Mesh};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::io::BufReader;

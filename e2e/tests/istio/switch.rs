@@ -5,7 +5,7 @@ use super::load::Load;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::client::Client;
 use fedgate_e2e::istio::istiod::MeshOptions;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_changes_to_the_native_filter_and_back_under_load() -> Result<()> {
@@ -45,7 +45,7 @@ async fn switch(pair: &mut Pair, delivery: &str, name: &str) -> Result<()> {
     let agent = pair.beta.gateway()?.agent();
     let named = format!(r#""name": "{name}""#);
     agent.wait_configured("/config_dump?resource=dynamic_listeners", &named).await?;
-    wait::until_true("the other filter's connections to end", super::fixture::SOON, async || {
+    wait::until_true("the other filter's connections to end", SOON, async || {
         let config = agent.ask("/config_dump?resource=ecds_filters").await?;
         let draining = agent.stat("listener_manager.total_filter_chains_draining").await?;
         Ok(config.contains(&named) && draining.unwrap_or(0) == 0)

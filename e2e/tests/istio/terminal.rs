@@ -1,11 +1,11 @@
 //! What an operator sees in a terminal of a real mesh: what its gateway has counted, and what goes
 //! into a bundle for a report.
 
-use super::fixture::{Pair, SOON, of_delivery, run};
+use super::fixture::{Pair, of_delivery, run};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::client::Client;
 use fedgate_e2e::kubernetes::KubernetesCluster;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,11 @@
 //! An upgrade from one build to the next under load. The next build's module differs only by a
 //! custom section, which makes it another file.
 
-use super::fixture::{Pair, SOON, of_delivery, run};
+use super::fixture::{Pair, of_delivery, run};
 use super::load::Load;
 use anyhow::{Result, ensure};
 use fedgate_e2e::kubernetes::{Key, NAMESPACE};
+use fedgate_e2e::wait::SOON;
 use fedgate_e2e::{programs, wait};
 use serde_json::Value;
 use std::path::Path;

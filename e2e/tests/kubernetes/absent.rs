@@ -7,12 +7,11 @@ use crate::fixture::{
     config_map, exported, import_objects, peer, wait_condition, wait_imported, wait_not_imported,
 };
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{CertificateServer, Key, KubernetesCluster, KubernetesFederation};
 use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE, Reply};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

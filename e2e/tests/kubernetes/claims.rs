@@ -8,13 +8,12 @@ use crate::fixture::{
 };
 use crate::trio::Trio;
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{Key, KubernetesCluster};
 use fedgate_e2e::manifest;
 use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE, PUBLIC, announce};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 
 const PEERS_POLICY: Key<'_> = Key::cluster_scoped(

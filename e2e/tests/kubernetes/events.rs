@@ -1,9 +1,8 @@
 //! Reads Events as `kubectl describe` does.
 
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{Key, KubernetesCluster};
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 
 /// The Events about one object.

@@ -3,13 +3,13 @@
 use crate::events::Events;
 use crate::fixture::{Pair, exported, import_objects, versions, wait_imported};
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::objects::{SOON, condition_with_reason};
+use fedgate_e2e::kubernetes::objects::condition_with_reason;
 use fedgate_e2e::kubernetes::{
     AuditLog, CONTROLLER, Key, KubernetesCluster, MESH_NAMESPACE, NAMESPACE, SHOP,
 };
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! Fixtures shared by most tests.
 
 use anyhow::{Context, Result};
-use fedgate_e2e::kubernetes::objects::{SOON, condition_with_reason};
+use fedgate_e2e::kubernetes::objects::condition_with_reason;
 use fedgate_e2e::kubernetes::{
     Key, KubernetesCluster, KubernetesFederation, MESH_NAMESPACE, NAMESPACE,
 };
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};

@@ -3,11 +3,10 @@
 use crate::fixture::{Pair, at_rest, exported, peer, wait_condition};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::gateway::GatewayStub;
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{CONTROLLER, Key, NAMESPACE};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -50,10 +49,8 @@ fn a_gateway_with_an_old_table_is_reported_and_a_current_one_is_not() {
         for name in ["one", "two", "three"] {
             let before = generation(&pair).await?;
             alpha.put_service(&exported(name)).await?;
-            wait::until_true("a new table", Duration::from_secs(20), async || {
-                Ok(generation(&pair).await? > before)
-            })
-            .await?;
+            wait::until_true("a new table", SOON, async || Ok(generation(&pair).await? > before))
+                .await?;
             gateway.loads(generation(&pair).await?);
         }
         let written = || {
@@ -83,7 +80,7 @@ fn a_gateway_with_an_old_table_is_reported_and_a_current_one_is_not() {
         let event = |event: &Value| {
             event["reason"] == "TableNotLoaded" && event["regarding"]["namespace"] == NAMESPACE
         };
-        wait::until_true("an Event", Duration::from_secs(20), async || {
+        wait::until_true("an Event", SOON, async || {
             Ok(alpha
                 .objects()
                 .list(("events.k8s.io/v1", "Event"), None, "")

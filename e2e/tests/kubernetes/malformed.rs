@@ -7,12 +7,12 @@ use crate::fixture::{
     wait_not_imported,
 };
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::objects::{SOON, condition_with_reason};
+use fedgate_e2e::kubernetes::objects::condition_with_reason;
 use fedgate_e2e::kubernetes::{CONTROLLER, Key, KubernetesCluster, Request, SHOP};
 use fedgate_e2e::manifest::EXPORT_LABEL;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::time::Duration;
 

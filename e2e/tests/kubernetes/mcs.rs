@@ -3,13 +3,13 @@
 use crate::fixture::{Pair, exported, import_objects, versions, wait_imported, wait_not_imported};
 use crate::table::TableObject;
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::objects::{SOON, condition_with_reason};
+use fedgate_e2e::kubernetes::objects::condition_with_reason;
 use fedgate_e2e::kubernetes::{Key, KubernetesCluster, KubernetesFederation, SHOP};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::programs;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 
 const fn export(name: &str) -> Key<'_> {

@@ -2,12 +2,11 @@
 
 use crate::fixture::{Pair, binding, import_objects, versions, wait_imported, wait_not_imported};
 use anyhow::{Result, ensure};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{AuditLog, CONTROLLER, Key, KubernetesCluster, NAMESPACE, SHOP};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
 use fedgate_e2e::stateful_set::{Member, StatefulSet};
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

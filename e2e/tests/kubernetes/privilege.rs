@@ -2,14 +2,13 @@
 
 use crate::fixture::{Pair, exported, import_objects};
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{
     AuditLog, CONTROLLER, Key, NAMESPACE, Objects, SERVICE_ACCOUNT, SHOP, condition,
 };
 use fedgate_e2e::name_server::NameServer;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

@@ -4,12 +4,11 @@
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
 use fedgate_e2e::chart;
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{ControlPlane, KubernetesCluster};
 use fedgate_e2e::programs;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use tokio::process::Command;
 

@@ -8,10 +8,10 @@ use crate::table::TableObject;
 use crate::trio::Trio;
 use anyhow::{Result, bail, ensure};
 use fedgate_e2e::kubernetes::KubernetesCluster;
-use fedgate_e2e::kubernetes::objects::{Key, SOON};
+use fedgate_e2e::kubernetes::objects::Key;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 
 const BUNDLE: &str = "fedgate-trust-bundle";

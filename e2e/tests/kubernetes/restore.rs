@@ -5,13 +5,12 @@ use crate::fixture::{
 };
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{Key, SHOP, install};
 use fedgate_e2e::manifest;
 use fedgate_e2e::metadata_proxy::PUBLIC;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -2,12 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::fleet::Fleet;
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{CONTROLLER, MESH_NAMESPACE, NAMESPACE, SERVICE_ACCOUNT};
 use fedgate_e2e::kubernetes::{ControlPlane, Key, KubernetesCluster, Objects, Options};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 use std::path::Path;
 use std::process::Stdio;

@@ -3,11 +3,10 @@
 
 use crate::fixture::{Pair, exported, wait_imported};
 use anyhow::{Result, ensure};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{AuditLog, CONTROLLER, KubernetesCluster};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::time::{Duration, Instant};
 
 /// Longer than the test takes.

@@ -3,12 +3,11 @@
 
 use crate::fixture::{TABLE, config_map};
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::platform::Pod;
 use fedgate_e2e::kubernetes::{CONTROLLER, Key, KubernetesCluster, NAMESPACE, install};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -3,10 +3,9 @@
 use crate::fixture::TABLE;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::KubernetesCluster;
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 
 /// A cluster's table.

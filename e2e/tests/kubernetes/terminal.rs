@@ -3,11 +3,10 @@
 use crate::fixture::Pair;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::kubernetes::gateway::GatewayStub;
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{KubernetesCluster, NAMESPACE};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 
 const COUNTERS: &str = "\

@@ -2,12 +2,11 @@
 
 use crate::fixture::wait_imported;
 use anyhow::{Result, ensure};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{KubernetesCluster, KubernetesFederation};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::metadata_proxy::MetadataProxy;
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 
 /// alpha, beta and gamma, all peers of each other, with one controller each.
 pub(crate) struct Trio(KubernetesFederation<3>);

@@ -6,10 +6,9 @@ use fedgate_e2e::authority::Authority;
 use fedgate_e2e::browser::Browser;
 use fedgate_e2e::kubernetes::gateway::GatewayStub;
 use fedgate_e2e::kubernetes::install::mesh_root_certificate;
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

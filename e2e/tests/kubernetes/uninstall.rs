@@ -3,11 +3,10 @@
 
 use crate::fixture::{Pair, config_map, import_objects, versions};
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{CONTROLLER, Key, KubernetesCluster, MESH_NAMESPACE, NAMESPACE};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::process::Output;
 use std::time::Duration;
@@ -144,7 +143,7 @@ fn uninstall_deletes_our_objects_and_no_others() {
         // The Lease expires, and a new controller writes everything again.
         pair.alpha_mut().start_replica().await?;
         pair.wait_imported().await?;
-        wait::until_true("all objects", Duration::from_secs(30), async || {
+        wait::until_true("all objects", SOON, async || {
             Ok(ours(pair.alpha()).await?.len() >= there.len())
         })
         .await?;

@@ -3,11 +3,10 @@
 
 use crate::fixture::{Pair, binding, import_objects};
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{AuditLog, CONTROLLER, Key, MESH_NAMESPACE, NAMESPACE, condition};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -63,7 +62,7 @@ fn nothing_is_written_in_a_steady_state_nor_by_a_second_run() {
             ("Unknown", "Unreachable"),
         )
         .await?;
-        wait::until_true("the writes to end", Duration::from_secs(20), async || {
+        wait::until_true("the writes to end", SOON, async || {
             let audit = pair.alpha().plane().audit();
             Ok(wait::stays("it is quiet", Duration::from_secs(2), async || {
                 Ok(writes(&audit).is_empty())
@@ -161,7 +160,7 @@ fn objects_of_others_are_left_alone_and_reported() {
             event["reason"] == "Conflict"
                 && event["note"].as_str().is_some_and(|note| note.contains(&host))
         };
-        wait::until_true("an Event about the conflict", Duration::from_secs(20), async || {
+        wait::until_true("an Event about the conflict", SOON, async || {
             Ok(objects.list(("events.k8s.io/v1", "Event"), None, "").await?.iter().any(pod))
         })
         .await?;
@@ -209,7 +208,7 @@ fn a_host_of_a_foreign_service_entry_is_reported_and_the_rest_still_works() {
             let output = pair.alpha().fedgate(&["status"]).await?;
             anyhow::Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         };
-        wait::until_true("status to report it", Duration::from_secs(20), async || {
+        wait::until_true("status to report it", SOON, async || {
             Ok(status().await?.contains("host_taken"))
         })
         .await?;
@@ -224,7 +223,7 @@ fn a_host_of_a_foreign_service_entry_is_reported_and_the_rest_still_works() {
         );
 
         objects.delete(Key::of(&theirs)?).await?;
-        wait::until_true("status to be quiet", Duration::from_secs(20), async || {
+        wait::until_true("status to be quiet", SOON, async || {
             Ok(!status().await?.contains("host_taken"))
         })
         .await

@@ -10,7 +10,7 @@ use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 use std::ffi::OsStr;
 use std::io::Write;
@@ -18,10 +18,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
-
-/// How long a log may take to have a line.
-const SOON: Duration = Duration::from_secs(20);
 
 const SCRIPT: &str = "<script>window.hit=1</script><img src=x onerror=window.hit=1>";
 

@@ -1,9 +1,9 @@
 //! A page of a running controller.
 
 use anyhow::{Context, Result};
-use fedgate_e2e::browser::{Browser, SOON};
+use fedgate_e2e::browser::Browser;
 use fedgate_e2e::cluster::Cluster;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::path::PathBuf;
 
 /// Where the controller of a cluster serves the page.

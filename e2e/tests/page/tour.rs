@@ -4,14 +4,14 @@ use crate::site::{origin, picture};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::browser::Browser;
 use fedgate_e2e::client::Client;
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::{Service, federated_service, federation as peer};
 use fedgate_e2e::programs;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 use std::process::Command;
 use xtask::ports;
@@ -114,13 +114,7 @@ fn every_view_says_what_the_commands_say() {
 
         calls(&mut tour).await?;
 
-        // The state of each peer is a part of what `fedgate status` prints.
-        let states = tour.browser.evaluate("fetch('/page/peers?limit=50').then(r => r.json()).then(p => p.rows.map(r => r.state))").await?;
-        let status = fedgate(tour.beta(), &["status"])?;
-        let joined = status.split_whitespace().collect::<Vec<_>>().join(" ");
-        for state in states.as_array().context("states")? {
-            ensure!(joined.contains(state.as_str().unwrap_or("?")), "{state} is not in\n{status}");
-        }
+        states(&mut tour).await?;
 
         tour.visit("#/peer?name=alpha", "a peer", "document.querySelector('#panel')?.innerText.includes('Its view of this cluster'.toUpperCase())").await?;
         tour.visit("#/exports", "exports", &format!("{HAS}('stock.shop.svc.beta.example:80')"))
@@ -159,9 +153,8 @@ fn every_view_says_what_the_commands_say() {
         for view in ["federation", "exports", "matrix", "refusals"] {
             tour.browser.evaluate(&format!("location.hash = '#/{view}'; 0")).await?;
             tour.browser.wait(view, "document.querySelector('main').innerText.length > 60 && !document.querySelector('main').innerText.startsWith('Loading')").await?;
-            let overflows =
-                tour.browser.evaluate("document.documentElement.scrollWidth > innerWidth").await?;
-            ensure!(overflows == false, "{view} is wider than a phone");
+            let fits = "document.documentElement.scrollWidth <= innerWidth";
+            tour.browser.wait(&format!("{view} to fit on a phone"), fits).await?;
             if view == "exports" {
                 let names = "[...document.querySelectorAll('a.row > .three')]";
                 let whole = format!(
@@ -206,6 +199,21 @@ async fn calls(tour: &mut Tour) -> Result<()> {
     .await
 }
 
+/// The state of each peer on the page is a part of what `fedgate status` prints.
+async fn states(tour: &mut Tour) -> Result<()> {
+    wait::until("the page and the command to agree", SOON, async || {
+        let states = tour.browser.evaluate("fetch('/page/peers?limit=50').then(r => r.json()).then(p => p.rows.map(r => r.state))").await?;
+        let status = fedgate(tour.beta(), &["status"])?;
+        let joined = status.split_whitespace().collect::<Vec<_>>().join(" ");
+        let states = states.as_array().filter(|states| states.len() == 3).context("states")?;
+        for state in states {
+            ensure!(joined.contains(state.as_str().unwrap_or("?")), "{state} is not in\n{status}");
+        }
+        Ok(Some(()))
+    })
+    .await
+}
+
 /// The steps on the page are those of `fedgate explain`.
 async fn explain(tour: &mut Tour) -> Result<()> {
     for (to, from) in [
@@ -215,47 +223,44 @@ async fn explain(tour: &mut Tour) -> Result<()> {
         ("none.shop.svc.beta.example:80", "alpha"),
         ("reports.shop.svc.gamma.example:80", ""),
     ] {
-        let flag = if from.contains("://") { "--from" } else { "--peer" };
-        let mut arguments = vec!["explain", "--output", "json", "--to", to];
-        if !from.is_empty() {
-            arguments.extend([flag, from]);
-        }
-        let said: Value = serde_json::from_str(&fedgate(tour.beta(), &arguments)?)?;
-        let hash = format!(
-            "location.hash = '#/explain?' + new URLSearchParams({{to: {to:?}, from: {from:?}}}); 0"
-        );
-        tour.browser.evaluate("location.hash = '#/changes'; 0").await?;
-        tour.browser.evaluate(&hash).await?;
-        tour.browser.wait("the answer", "!!document.querySelector('.verdict')").await?;
-        let shown = tour.browser.evaluate("[...document.querySelectorAll('.steps li')].map(li => [!!li.querySelector('b.good'), li.lastChild.textContent])").await?;
-        let steps = said["steps"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|step| (&step["holds"], &step["detail"]));
-        let peers = said["peers"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|peer| (&peer["passes"], &peer["detail"]));
-        let expected: Vec<_> =
-            steps.chain(peers).map(|(holds, detail)| serde_json::json!([holds, detail])).collect();
-        ensure!(
-            !expected.is_empty() && shown == Value::from(expected.clone()),
-            "{to} {from}: {shown} {expected:?}"
-        );
-        let text = tour.browser.evaluate("document.querySelector('.verdict').innerText").await?;
-        let audited = said["reason"] == "caller_not_granted" && said["peers"].is_null();
-        ensure!(audited == text.as_str().unwrap_or_default().contains("in audit mode"), "{text}");
-        let verdict = tour.browser.evaluate("document.querySelector('.verdict').className").await?;
-        ensure!(
-            verdict.as_str().unwrap_or_default().contains("good") == (said["passes"] == true),
-            "{said}"
-        );
-        if flag == "--from" {
+        // Each is asked at a moment of its own, and a probe may end in between.
+        let what = format!("the page and the command to explain {to} from {from:?} alike");
+        wait::until(&what, SOON, async || explained(tour, to, from).await.map(Some)).await?;
+        if from.contains("://") {
             picture(&mut tour.browser, "explain").await?;
         }
     }
+    Ok(())
+}
+
+/// Fails unless the page explains a call as the command does.
+async fn explained(tour: &mut Tour, to: &str, from: &str) -> Result<()> {
+    let flag = if from.contains("://") { "--from" } else { "--peer" };
+    let mut arguments = vec!["explain", "--output", "json", "--to", to];
+    if !from.is_empty() {
+        arguments.extend([flag, from]);
+    }
+    let said: Value = serde_json::from_str(&fedgate(tour.beta(), &arguments)?)?;
+    let hash = format!(
+        "location.hash = '#/explain?' + new URLSearchParams({{to: {to:?}, from: {from:?}}}); 0"
+    );
+    tour.browser.evaluate("location.hash = '#/changes'; 0").await?;
+    tour.browser.wait("no answer", "!document.querySelector('.verdict')").await?;
+    tour.browser.evaluate(&hash).await?;
+    tour.browser.wait("the answer", "!!document.querySelector('.verdict')").await?;
+    let shown = tour.browser.evaluate("[...document.querySelectorAll('.steps li')].map(li => [!!li.querySelector('b.good'), li.lastChild.textContent])").await?;
+    let rows = |name: &str| said[name].as_array().into_iter().flatten();
+    let steps = rows("steps").map(|step| (&step["holds"], &step["detail"]));
+    let peers = rows("peers").map(|peer| (&peer["passes"], &peer["detail"]));
+    let expected: Vec<_> =
+        steps.chain(peers).map(|(holds, detail)| serde_json::json!([holds, detail])).collect();
+    ensure!(!expected.is_empty() && shown == Value::from(expected.clone()), "{shown} {expected:?}");
+    let text = tour.browser.evaluate("document.querySelector('.verdict').innerText").await?;
+    let audited = said["reason"] == "caller_not_granted" && said["peers"].is_null();
+    ensure!(audited == text.as_str().unwrap_or_default().contains("in audit mode"), "{text}");
+    let verdict = tour.browser.evaluate("document.querySelector('.verdict').className").await?;
+    let passes = verdict.as_str().unwrap_or_default().contains("good");
+    ensure!(passes == (said["passes"] == true), "{said}");
     Ok(())
 }
 

@@ -3,13 +3,13 @@
 use crate::fixture::Pair;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::client::{Client, Connection, plain_greeting};
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::net::{SocketAddr, TcpStream};
 use tokio::task::JoinSet;
 use xtask::ports;

@@ -5,10 +5,8 @@ use anyhow::{Context, ensure};
 use fedgate_e2e::client::{plain_greeting, send_line};
 use fedgate_e2e::run_folder::{RunFolder, files_below};
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn gateways_restart_without_a_controller() {
@@ -62,7 +60,7 @@ fn the_controller_shuts_down_cleanly() {
     scenario("controller-stops", async |run: &RunFolder| {
         let mut pair = Pair::start(run, |_, _| Ok(())).await?;
         let [_, beta] = &mut pair.federation.clusters;
-        let status = beta.controller()?.terminate(PATIENCE).await?;
+        let status = beta.controller()?.terminate(SOON).await?;
         ensure!(status.success(), "it ended with {status}");
         pair.web.call_from(pair.alpha()).await.map(drop)
     });
@@ -112,6 +110,6 @@ fn changes_in_the_folder_are_picked_up_at_once() {
         let before = std::fs::read(&table)?;
         pair.mail.apply(&pair.federation.clusters[1], |service| service.for_peers("none"))?;
         let changed = async || Ok(std::fs::read(&table)? != before);
-        wait::until_true("the new table", PATIENCE, changed).await
+        wait::until_true("the new table", SOON, changed).await
     });
 }

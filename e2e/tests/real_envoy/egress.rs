@@ -5,13 +5,12 @@ use anyhow::ensure;
 use fedgate_e2e::authority::{Authority, Identity, Leaf};
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::client::plain_get;
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::envoy::stock::StockGateway;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use xtask::ports;
 
 /// The server at beta's gateway address must be beta. The egress refuses a certificate of another

@@ -3,14 +3,13 @@
 use crate::fixture::Gateway;
 use anyhow::{Result, ensure};
 use fedgate_e2e::client::{Client, Connection, send_line, wait_closed};
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::metadata_proxy::{MetadataProxy, Reply};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 
 /// Both peers of beta have a connection open when they fall silent. Alpha's `IstioFederation` says
 /// what happens at the staleness limit; gamma's does not.

@@ -2,14 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::client::plain_get;
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::gateway_front::{Front, GatewayFront};
 use fedgate_e2e::manifest::{Service, federated_service};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::time::{Duration, Instant};

@@ -6,11 +6,10 @@
 
 use crate::failover::{FAILOVER, Names, WEB, call, wait_answered_by, wait_healthy};
 use anyhow::ensure;
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::gateway_front::{Front, GatewayFront};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

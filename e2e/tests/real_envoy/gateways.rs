@@ -2,12 +2,12 @@
 
 use crate::fixture::Liar;
 use anyhow::{Result, ensure};
-use fedgate_e2e::cluster::{SOON, Settings};
+use fedgate_e2e::cluster::Settings;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::metadata_proxy::PRIVATE;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use std::net::SocketAddr;

@@ -8,9 +8,8 @@ use fedgate_e2e::envoy::stock::StockGateway;
 use fedgate_e2e::process::Process;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::path::Path;
-use std::time::Duration;
 
 const ALPHA: &str = "spiffe://alpha.example/ns/shop/sa/cart";
 const GAMMA: &str = "spiffe://gamma.example/ns/shop/sa/cart";
@@ -53,8 +52,7 @@ fn processes_end_with_the_run_even_when_it_is_killed() {
         let mut inner = tokio::process::Command::new(std::env::current_exe()?);
         let mut inner =
             inner.args(["--exact", NAME]).env(INNER, &pid_file).kill_on_drop(true).spawn()?;
-        let limit = Duration::from_secs(10);
-        let pid = wait::until("the inner run's process", limit, async || {
+        let pid = wait::until("the inner run's process", SOON, async || {
             let text = std::fs::read_to_string(&pid_file)?;
             Ok(text
                 .strip_suffix('\n')
@@ -64,7 +62,7 @@ fn processes_end_with_the_run_even_when_it_is_killed() {
         rustix::process::test_kill_process(pid).context("it runs")?;
         inner.kill().await?;
         let gone = async || Ok(rustix::process::test_kill_process(pid).is_err());
-        wait::until_true("the inner run's process to end", limit, gone).await
+        wait::until_true("the inner run's process to end", SOON, gone).await
     });
 }
 

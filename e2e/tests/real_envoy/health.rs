@@ -7,8 +7,7 @@ use fedgate_e2e::client::Client;
 use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
-use std::time::Duration;
+use fedgate_e2e::wait::{self, SOON};
 
 /// The cluster's health host, as its table has it.
 async fn health_host(cluster: &Cluster) -> Result<String> {
@@ -73,7 +72,7 @@ fn a_fedgate_peer_probes_the_health_service_and_does_not_import_it() {
             .await?;
         let text = String::from_utf8_lossy(&answer.stdout).into_owned();
         ensure!(answer.status.success() && text.contains("peers probe it"), "{text}");
-        wait::until_true("alpha to know beta's exports", Duration::from_secs(20), async || {
+        wait::until_true("alpha to know beta's exports", SOON, async || {
             Ok(gateway.alpha().status().await?.import(&gateway.web.name()).is_some())
         })
         .await?;

@@ -4,12 +4,11 @@ use crate::failover::{FAILOVER, Names, WEB, call, mails, wait_answered_by, wait_
 use anyhow::ensure;
 use fedgate_e2e::backend::Backend;
 use fedgate_e2e::client::plain_greeting;
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::manifest::federated_service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::time::Instant;
 
 const MEMBERS: &str = "[{peers: [beta]}, {peers: [gamma]}]";

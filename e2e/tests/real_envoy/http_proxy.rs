@@ -2,12 +2,12 @@
 
 use anyhow::{Result, ensure};
 use fedgate_e2e::authority::Leaf;
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::envoy::connect_proxy::ConnectProxy;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 
 const PUBLIC: &str = "PublicMetadataExchangeReady";
 const PRIVATE: &str = "PrivateMetadataExchangeReady";

@@ -2,14 +2,14 @@
 
 use anyhow::{Result, ensure};
 use fedgate_e2e::authority::{Authority, Leaf};
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::envoy::ingress::{Habits, MetadataIngress};
 use fedgate_e2e::envoy::tcp_balancer::TcpBalancer;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::path::Path;
 use std::time::Duration;
 
@@ -115,13 +115,12 @@ fn changes_come_at_once_through_an_ingress_and_a_balancer_that_do_not_wait_long(
             let requests = ingress.requests()?;
             anyhow::Ok(requests.iter().filter(|request| request.status == status).count())
         };
-        let long = Duration::from_secs(30);
         let give_up = async || Ok(answered(504)? > 0 && balancer.ended()?.1 > 0);
-        wait::until_true("the ingress and the balancer to give up", long, give_up).await?;
+        wait::until_true("the ingress and the balancer to give up", SOON, give_up).await?;
         let (before, (ended, _)) = (answered(304)?, balancer.ended()?);
         // The next requests wait for less, and are answered in time.
         let waits = async || Ok(answered(304)? > before + 1);
-        wait::until_true("beta to answer in time", long, waits).await?;
+        wait::until_true("beta to answer in time", SOON, waits).await?;
         ensure!(answered(504)? == 1, "{:?}", ingress.requests()?);
         ensure!(balancer.ended()? == (ended, 1), "{ended}, {:?}", balancer.ended()?);
         for (owner, other) in [(beta, alpha), (alpha, beta)] {
@@ -158,14 +157,13 @@ fn changes_come_at_once_through_a_proxy_that_buffers_and_repeats() {
             let requests = ingress.requests()?;
             anyhow::Ok(requests.iter().filter(|request| request.status == status).count())
         };
-        let long = Duration::from_secs(30);
         // The second try has the same token, which beta refuses.
         let repeated = async || Ok(answered(401)? > 0);
-        wait::until_true("a request to be repeated", long, repeated).await?;
+        wait::until_true("a request to be repeated", SOON, repeated).await?;
         // The next ones wait for less, and are answered in time.
         let before = answered(304)?;
         let waits = async || Ok(answered(304)? > before + 2);
-        wait::until_true("beta to answer in time", long, waits).await?;
+        wait::until_true("beta to answer in time", SOON, waits).await?;
         ensure!(answered(401)? == 1, "{:?}", ingress.requests()?);
         // What beta says comes whole, and at once.
         for name in ["web", "cart"] {

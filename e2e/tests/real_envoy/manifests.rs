@@ -4,12 +4,12 @@
 use crate::fixture::Gateway;
 use anyhow::{Context, ensure};
 use fedgate_e2e::client::send_line;
-use fedgate_e2e::cluster::{Finding, SOON};
+use fedgate_e2e::cluster::Finding;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 
 /// This file sorts last, so of two objects with the same name it has the second.
 const FILE: &str = "zz-broken.yaml";

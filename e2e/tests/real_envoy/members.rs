@@ -4,7 +4,6 @@ use crate::failover::{FAILOVER, Names, WEB, call, mails, wait_answered_by, wait_
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::client::{plain_get, plain_greeting, send_line};
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::gateway_front::Front;
 use fedgate_e2e::http2::{self, Http2Backend};
@@ -12,7 +11,7 @@ use fedgate_e2e::manifest::{Service, federated_service};
 use fedgate_e2e::metadata_proxy::{MetadataProxy, PRIVATE, announce};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -6,14 +6,14 @@ use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::{Authority, Leaf};
 use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::client::{Client, plain_get};
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::coredns::CoreDns;
 use fedgate_e2e::dns::{self, Answer, MISSING};
 use fedgate_e2e::envoy::access_log::{AccessLog, Entry};
 use fedgate_e2e::manifest::{Service, federated_service};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use xtask::ports;
 

@@ -11,15 +11,12 @@ use fedgate_e2e::manifest::Service;
 use fedgate_e2e::programs;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The variable with the path of the file that names the function to panic. Only the module of this
 /// test knows it.
 const VARIABLE: &str = "FEDGATE_PANIC_FILE";
-
-const SOON: Duration = Duration::from_secs(20);
 
 struct Rig {
     federation: Federation<2>,

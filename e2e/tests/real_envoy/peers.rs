@@ -3,13 +3,12 @@
 use crate::fixture::{Liar, Pair};
 use anyhow::{Result, bail, ensure};
 use fedgate_e2e::client::plain_get;
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::metadata_proxy::{PRIVATE, PUBLIC, Reply, announce};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::time::Duration;
 
 impl Liar {

@@ -4,11 +4,11 @@
 use crate::fixture::Pair;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::metadata_proxy::{MetadataProxy, PUBLIC};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 
 const SUCCEEDED: [&str; 2] = ["True", "Succeeded"];

@@ -5,10 +5,10 @@ use crate::fixture::Pair;
 use anyhow::{Result, ensure};
 use fedgate_e2e::authority::Identity;
 use fedgate_e2e::client::{self, Client, plain_greeting, send_line};
-use fedgate_e2e::cluster::{Cluster, Finding, SOON};
+use fedgate_e2e::cluster::{Cluster, Finding};
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 

@@ -4,13 +4,13 @@ use crate::fixture::Gateway;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
 use fedgate_e2e::client::{self, Client, Connection, resumed, send_line, wait_closed};
-use fedgate_e2e::cluster::{Cluster, Filter, SOON};
+use fedgate_e2e::cluster::{Cluster, Filter};
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::envoy::access_log::Entry;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
@@ -139,9 +139,9 @@ fn every_worker_thread_has_the_table_and_counts_once() {
                 .apply(&gateway.federation.clusters[1], |service| service.for_peers(peers))?;
             let envoy = gateway.beta().gateway()?;
             let newer = async || Ok(envoy.table_generation().await? > before);
-            wait::until_true("a new table", Duration::from_secs(20), newer).await?;
+            wait::until_true("a new table", SOON, newer).await?;
             let all = async || Ok(envoy.table_threads().await? == (3, 2));
-            wait::until_true("three threads with it", Duration::from_secs(10), all).await?;
+            wait::until_true("three threads with it", SOON, all).await?;
         }
         let envoy = gateway.beta().gateway()?;
         let stays = async || Ok(envoy.table_threads().await? == (3, 2));

@@ -2,14 +2,14 @@
 
 use crate::rotation::Calls;
 use anyhow::{Context, Result, ensure};
-use fedgate_e2e::cluster::{Cluster, SOON};
+use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::guide;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::Value;
 use std::process::{Output, Stdio};
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use anyhow::ensure;
 use fedgate_e2e::metadata_proxy::{MetadataProxy, Reply};
 use fedgate_e2e::run_folder::{RunFolder, files_below};
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 
 #[test]
 fn secrets_stay_in_their_files() {
@@ -17,7 +17,7 @@ fn secrets_stay_in_their_files() {
         proxy.alter(|_, _| Reply { status: 401, ..Reply::ok("no") });
         alpha.put_peer(beta, &proxy.url())?;
         let tokens = async || Ok(!proxy.tokens().is_empty());
-        wait::until_true("alpha to show a token", fedgate_e2e::cluster::SOON, tokens).await?;
+        wait::until_true("alpha to show a token", SOON, tokens).await?;
         let key = std::fs::read_to_string(alpha.folder().join("identity/gateway.key"))?;
         let ca = fedgate_e2e::manifest::federation(
             "delta",

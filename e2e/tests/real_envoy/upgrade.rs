@@ -4,11 +4,11 @@
 use crate::fixture::Gateway;
 use anyhow::{Context, Result, bail, ensure};
 use fedgate_e2e::client::Client;
-use fedgate_e2e::cluster::{Cluster, Filter, SOON};
+use fedgate_e2e::cluster::{Cluster, Filter};
 use fedgate_e2e::programs;
 use fedgate_e2e::run_folder::RunFolder;
 use fedgate_e2e::scenario::scenario;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::path::Path;
 
 /// A build.

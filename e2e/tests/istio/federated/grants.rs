@@ -1,11 +1,11 @@
 //! A federated name gives no rights: a member judges its callers, and refuses those it does not know.
 
-use super::super::fixture::{SOON, run};
+use super::super::fixture::run;
 use super::trio::{Trio, WEB, get, wait_answers};
 use anyhow::{Result, ensure};
 use fedgate_e2e::envoy::access_log::AccessLog;
 use fedgate_e2e::manifest::policy;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 use std::time::Duration;
 

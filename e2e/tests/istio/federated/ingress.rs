@@ -1,13 +1,13 @@
 //! Routes of the mesh's own ingress gateway to a federated name.
 
-use super::super::fixture::{SOON, run};
+use super::super::fixture::run;
 use super::trio::{FAILOVER, Trio, WEB};
 use anyhow::{Result, ensure};
 use fedgate_e2e::backend::identity;
 use fedgate_e2e::client::{Response, plain_get};
 use fedgate_e2e::istio::agent::{Agent, Identity, Role};
 use fedgate_e2e::kubernetes::SHOP;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;

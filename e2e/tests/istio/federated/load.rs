@@ -1,10 +1,10 @@
 //! A steady load while members die.
 
-use super::super::fixture::{SOON, run};
+use super::super::fixture::run;
 use super::super::load::Load;
 use super::trio::{Trio, WEB, answered_by, wait_answers};
 use anyhow::Result;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,13 @@
 //! Which member a call goes to, and what happens when none is left.
 
-use super::super::fixture::{SOON, run, set_exported};
+use super::super::fixture::{run, set_exported};
 use super::trio::{MAIL, Trio, WEB, get, greeting, wait_answers};
 use anyhow::{Result, ensure};
 use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::kubernetes::objects::condition_with_reason;
 use fedgate_e2e::kubernetes::{Key, SHOP};
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::json;
 
 /// Makes the workloads of alpha's `web` ready, or not.

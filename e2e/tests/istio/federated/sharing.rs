@@ -4,6 +4,7 @@ use super::super::fixture::run;
 use super::trio::{MAIL, Trio, WEB, answered_by, wait_answers};
 use anyhow::{Result, ensure};
 use fedgate_e2e::istio::Client;
+use fedgate_e2e::wait::SOON;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -45,14 +46,10 @@ async fn members_of_one_priority_share_calls_by_weight() -> Result<()> {
     trio.gamma.stop_gateways().await?;
     wait_answers(&client, WEB, "beta").await?;
     for name in [WEB, MAIL] {
-        let all = fedgate_e2e::wait::until(
-            "beta to answer everything",
-            super::super::fixture::SOON,
-            async || {
-                let shares = shares(&client, name).await?;
-                Ok((shares.get("beta") == Some(&CALLS)).then_some(()))
-            },
-        );
+        let all = fedgate_e2e::wait::until("beta to answer everything", SOON, async || {
+            let shares = shares(&client, name).await?;
+            Ok((shares.get("beta") == Some(&CALLS)).then_some(()))
+        });
         all.await?;
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! Members of which only a part works: how many calls they keep, and how many the next one gets.
 
-use super::super::fixture::{SOON, run};
+use super::super::fixture::run;
 use super::trio::{Trio, WEB, answered_by, wait_answers};
 use anyhow::{Result, ensure};
 use fedgate_e2e::istio::Client;
 use fedgate_e2e::kubernetes::balancer::Balancer;
 use fedgate_e2e::kubernetes::{Key, SHOP};
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,6 +1,5 @@
 //! alpha calls names whose members are in alpha, beta and gamma.
 
-use super::super::fixture::SOON;
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::backend::{Backend, identity};
 use fedgate_e2e::client::{Response, plain_get, plain_greeting};
@@ -10,7 +9,7 @@ use fedgate_e2e::istio::{Client, Import, Mesh, Server};
 use fedgate_e2e::kubernetes::{Key, SHOP};
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

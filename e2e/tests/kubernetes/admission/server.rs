@@ -3,10 +3,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use axum::http::{Method, Request};
-use fedgate_e2e::kubernetes::objects::SOON;
 use fedgate_e2e::kubernetes::{ControlPlane, Objects, Options};
 use fedgate_e2e::run_folder::RunFolder;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use serde_json::{Value, json};
 
 /// How long a policy must be in force without interruption.

@@ -3,9 +3,8 @@
 use crate::stage::Stage;
 use anyhow::{Context, Result, bail, ensure};
 use fedgate_e2e::client::{Client, plain_greeting, send_line, wait_closed};
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::manifest::Service;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) async fn label(stage: &mut Stage) -> Result<String> {

@@ -4,9 +4,8 @@ use crate::stage::{APPROVE, Stage};
 use anyhow::{Context, Result, ensure};
 use fedgate_e2e::authority::Authority;
 use fedgate_e2e::client::Client;
-use fedgate_e2e::cluster::SOON;
 use fedgate_e2e::metadata_proxy::PUBLIC;
-use fedgate_e2e::wait;
+use fedgate_e2e::wait::{self, SOON};
 use std::time::Instant;
 
 pub(crate) async fn swapped_root(stage: &Stage) -> Result<String> {
