@@ -105,13 +105,16 @@ fn the_page_reads_the_cluster_and_follows_it() {
         let more = "document.querySelector('.hub') && /Exports\\s*[1-9]/i.test(document.querySelector('.tiles').innerText)";
         browser.wait("the export", more).await?;
         let to = "more.shop.svc.alpha.example:80";
-        let output =
-            pair.alpha().kubectl(&["fedgate", "explain", "--output", "json", "--to", to]).await?;
-        let said: Value = serde_json::from_slice(&output.stdout)?;
-        let shown = browser
-            .evaluate(&format!("fetch('/page/explain?to={to}').then(r => r.json())"))
-            .await?;
-        ensure!(shown == said, "{shown:#} {said:#}");
+        let explains_alike = async || {
+            let arguments = ["fedgate", "explain", "--output", "json", "--to", to];
+            let output = pair.alpha().kubectl(&arguments).await?;
+            let said: Value = serde_json::from_slice(&output.stdout)?;
+            let shown = format!("fetch('/page/explain?to={to}').then(r => r.json())");
+            let shown = browser.evaluate(&shown).await?;
+            ensure!(shown == said && said["passes"] == true, "{shown:#} {said:#}");
+            Ok(Some(()))
+        };
+        wait::until("the terminal and the page to explain alike", SOON, explains_alike).await?;
         browser.evaluate("location.hash = '#/changes'; 0").await?;
         browser
             .wait("who leads", "document.querySelector('main').innerText.includes('leads')")
