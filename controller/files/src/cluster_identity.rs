@@ -13,6 +13,7 @@ use fedgate_exchange::new_key::{REPLACED_IS_SHOWN_FOR, new_key};
 use fedgate_federation::document::ClusterUuid;
 use fedgate_federation::key::SigningKey;
 use fedgate_federation::{Finding, FindingReason, ObjectRef, shown};
+use fedgate_process::regular_file::{self, MOST_PEM};
 use fedgate_process::words;
 use jiff::Timestamp;
 use std::fs;
@@ -82,6 +83,9 @@ pub(crate) fn read_other(
         Ok(None) => {
             return Err(invalid(format!("expected a private key in PEM, found no file; {remedy}")));
         }
+        Err(error) if regular_file::is_refusal(&error) => {
+            return Err(invalid(format!("{}; {remedy}", words::io(&error))));
+        }
         Err(error) => {
             let why = words::io(&error);
             return Err(invalid(format!(
@@ -135,8 +139,9 @@ pub(crate) fn replaced(
 }
 
 fn read_uuid(path: &Path) -> Result<Option<ClusterUuid>> {
-    let Some(text) = read(path)
-        .with_context(|| format!("cannot read {}; fix its permissions", path.display()))?
+    let Some(text) = read(path).with_context(|| {
+        format!("cannot read {}; restore it, or fix its permissions", path.display())
+    })?
     else {
         return Ok(None);
     };
@@ -155,8 +160,9 @@ fn read_uuid(path: &Path) -> Result<Option<ClusterUuid>> {
 }
 
 fn read_key(path: &Path) -> Result<Option<SigningKey>> {
-    let Some(pem) = read(path)
-        .with_context(|| format!("cannot read keyFile {}; fix its permissions", path.display()))?
+    let Some(pem) = read(path).with_context(|| {
+        format!("cannot read keyFile {}; restore it, or fix its permissions", path.display())
+    })?
     else {
         return Ok(None);
     };
@@ -172,7 +178,7 @@ fn read_key(path: &Path) -> Result<Option<SigningKey>> {
 
 /// `None` when there is no such file. A dangling link is an error instead.
 fn read(path: &Path) -> std::io::Result<Option<String>> {
-    match fs::read(path) {
+    match regular_file::read(path, MOST_PEM) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error)
             if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() =>

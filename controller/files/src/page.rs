@@ -11,6 +11,7 @@ use fedgate_page::calls::Calls;
 use fedgate_page::counters::Counters;
 use fedgate_page::traffic::{Refusal, Traffic, refusals};
 use fedgate_page::{Around, Feed};
+use fedgate_process::regular_file;
 use jiff::Timestamp;
 use std::future::Future;
 use std::io::{Read, Seek, SeekFrom};
@@ -236,7 +237,7 @@ fn load(path: &Path) -> History {
 
 /// The whole lines at the end of a file.
 fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = regular_file::open(path)?;
     let start = file.metadata()?.len().saturating_sub(LONGEST_LOG);
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();

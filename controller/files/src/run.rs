@@ -20,6 +20,7 @@ use fedgate_exchange::settings::{MetadataEndpoint, MetadataTransport};
 use fedgate_process::file_watch::{self, Changes};
 use fedgate_process::listen::{listen, stop_all, stop_signal};
 use fedgate_process::machine;
+use fedgate_process::regular_file;
 use fedgate_process::schedule::CompileSchedule;
 use fedgate_process::signals::{Request, Signals};
 use fedgate_process::tasks::Tasks;
@@ -199,9 +200,12 @@ fn deployment(settings: &Settings) -> Result<Deployment> {
     Ok(Deployment { files, module, identity, access_log })
 }
 
+/// Maximum size of the gateway filter, many times what it has.
+const MOST_MODULE: u64 = 256 << 20;
+
 fn filter_module(gateway: &Gateway) -> Result<FilterModule> {
     let Gateway { filter, filter_module, .. } = gateway;
-    let bytes = std::fs::read(filter_module).with_context(|| {
+    let bytes = regular_file::read(filter_module, MOST_MODULE).with_context(|| {
         format!(
             "cannot read the gateway filter {}: put {} next to the fedgate program, or name it as gateway.filterModule",
             filter_module.display(),

@@ -12,6 +12,7 @@ use fedgate_envoy::{
 };
 use fedgate_federation::federate::{Import, Imports, owner};
 use fedgate_federation::{Federation, Finding, FindingReason, LocalCluster, ObjectRef};
+use fedgate_process::regular_file::{self, MOST_PEM};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpListener};
 use std::path::Path;
@@ -197,8 +198,9 @@ fn named<'a>(imports: impl Iterator<Item = &'a Import>, count: usize) -> String 
 pub(crate) fn identity(settings: &Settings) -> Result<Identity> {
     let IdentityFiles { certificate_chain, private_key, roots: _ } = &settings.identity;
     let read = |field: &str, path: &Path| {
-        std::fs::read(path)
-            .with_context(|| format!("identity.{field} {}: cannot be read", path.display()))
+        regular_file::read(path, MOST_PEM).with_context(|| {
+            format!("identity.{field} {}: cannot be read; put a file in PEM there", path.display())
+        })
     };
     let (chain, key) =
         (read("certificateChain", certificate_chain)?, read("privateKey", private_key)?);

@@ -7,6 +7,7 @@
 //! | [`listen`], [`signals`] | sockets to listen on, and requests to stop |
 //! | [`tasks`] | tasks whose end ends the process |
 //! | [`file_watch`] | changes of files and folders |
+//! | [`regular_file`] | reads files that may be something else |
 //! | [`logging`], [`words`] | the log, and system errors in plain words |
 //! | [`machine`] | the kernel's limits: file descriptors, inotify |
 //! | [`envoy_processes`] | the Envoys that run on this machine |
@@ -23,6 +24,7 @@ pub mod filter_module;
 pub mod listen;
 pub mod logging;
 pub mod machine;
+pub mod regular_file;
 pub mod schedule;
 pub mod signals;
 pub mod tasks;

@@ -7,6 +7,7 @@ use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -102,7 +103,7 @@ fn validate_continues_after_unreadable_files() {
                 .iter()
                 .for_each(|file| c.put(&format!("identity/{file}"), "<html></html>"))
         }),
-        ("a folder or something else", |c| {
+        ("a regular file, found a folder", |c| {
             for file in ["gateway.pem", "roots.pem"].map(|file| c.path(&format!("identity/{file}")))
             {
                 fs::remove_file(&file).unwrap();
@@ -148,8 +149,48 @@ fn validate_reports_each_invalid_block_of_the_roots() {
     assert!(text.contains("block 3: ") && text.contains("cut off"), "{text}");
     let key = cluster.path("identity/gateway.key");
     fs::remove_file(&key).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
-    assert!(validate(&cluster).2.contains("found a folder or something else"));
+    assert!(Command::new("mkfifo").arg(&key).status().unwrap().success());
+    assert!(validate(&cluster).2.contains("expected a regular file, found a named pipe"));
+}
+
+/// To read a named pipe would wait for a writer, and a device has no end.
+#[test]
+fn pipes_and_devices_are_refused_by_name() {
+    for (name, command) in [
+        ("fedgate.yaml", "run"),
+        ("state/authn.key", "run"),
+        ("fedgate.yaml", "validate"),
+        ("identity/gateway.key", "run"),
+        ("identity/metadata.key", "run"),
+        ("identity/metadata.key", "validate"),
+    ] {
+        for found in ["a named pipe", "a device", "a folder"] {
+            let cluster = Cluster::new("alpha");
+            let path = cluster.path(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let _ = fs::remove_file(&path);
+            match found {
+                "a device" => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+                "a folder" => fs::create_dir(&path).unwrap(),
+                _ => assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()),
+            }
+            // It kills a program that waits.
+            let output = Command::new("timeout")
+                .arg("20")
+                .arg(env!("CARGO_BIN_EXE_fedgate"))
+                .arg(command)
+                .args((command == "run").then_some("--dir"))
+                .arg(cluster.folder())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            assert!(matches!(output.status.code(), Some(1 | 2)), "{name} {command}: {text}");
+            let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+            let expected = format!("expected a regular file, found {found}");
+            assert!(text.contains(file) && text.contains(&expected), "{name} {command}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::ServerTls;
 use crate::settings::MetadataTransport;
 use anyhow::{Context, Result};
+use fedgate_process::regular_file::{self, MOST_PEM};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,8 +47,9 @@ impl MetadataTls {
 }
 
 fn read(field: &str, path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path)
-        .with_context(|| format!("cannot read metadata.tls.{field} {}", path.display()))
+    regular_file::read(path, MOST_PEM).with_context(|| {
+        format!("cannot read metadata.tls.{field} {}; put a file in PEM there", path.display())
+    })
 }
 
 fn named(certificate: &Path, key: &Path) -> String {

@@ -8,21 +8,22 @@
 use crate::tls::pair::{self, InvalidPair};
 use crate::tls::provider;
 use fedgate_core::PeerName;
+use fedgate_process::regular_file;
 use fedgate_process::words;
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{fmt, io};
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
 /// Much more than any chain needs.
-const MOST_BYTES: u64 = 256 << 10;
+const MOST_BYTES: u64 = 1 << 20;
 
 /// The folder of client certificates. Clones share what was read.
 #[derive(Clone, Default)]
@@ -120,7 +121,7 @@ fn read_pair(
     let failed = |why: Why| NoClientCertificate { folder: folder.to_owned(), why };
     let read = |file: &'static str| {
         let fault = |error| failed(Why::Unreadable { file, fault: words::io(&error) });
-        read_bounded(&folder.join(file)).map_err(fault)
+        regular_file::read(&folder.join(file), MOST_BYTES).map_err(fault)
     };
     let (chain, key) = (read(CERTIFICATE)?, read(KEY)?);
     let digest = pair::digest(&chain, &key);
@@ -129,13 +130,6 @@ fn read_pair(
     }
     let key = certified(&chain, &key).map_err(|error| failed(error.into()))?;
     Ok(Arc::new(ClientCertificate { key: Arc::new(key), digest, folder: folder.to_owned() }))
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    use io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, InvalidPair> {

@@ -6,9 +6,10 @@ use fedgate_exchange::settings::MetadataTransport;
 use fedgate_federation::bundle::Root;
 use fedgate_federation::credentials::{Credentials, RootSource, Source};
 use fedgate_federation::{Finding, FindingReason, ObjectRef};
+use fedgate_process::regular_file::{self, MOST_PEM};
 use fedgate_process::words;
 use std::fs;
-use std::io::{Error, ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Reads the certificates and keys that the settings name, and collects what is wrong with them.
@@ -57,36 +58,18 @@ pub(super) fn without_roots(settings: &Settings, credentials: &mut Credentials, 
     credentials.faults.extend(why.iter().map(finding));
 }
 
-/// Maximum size of a file with certificates or a key.
-const MOST_BYTES: u64 = 4 << 20;
-
 /// The content of a file with certificates or a key, or what is wrong and what to do.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: Error| {
-        match error.kind() {
+    regular_file::read(path, MOST_PEM).map_err(|error| match error.kind() {
         ErrorKind::NotFound => "expected a file in PEM, found none; put it there".to_owned(),
         ErrorKind::PermissionDenied => {
             "expected a file that the controller may read, found one that it may not; let its user read it".to_owned()
         }
+        _ if regular_file::is_refusal(&error) => {
+            format!("{}; put a file in PEM there, or name another one", words::io(&error))
+        }
         _ => format!("expected a file in PEM, found one that cannot be read: {}; replace it", words::io(&error)),
-    }
-    };
-    // Opening a pipe would wait for a writer.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(
-            "expected a file in PEM, found a folder or something else; name the file".to_owned()
-        );
-    }
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    match bytes.len() as u64 > MOST_BYTES {
-        true => Err(format!(
-            "expected at most {} MiB, found more; is it the right file?",
-            MOST_BYTES >> 20
-        )),
-        false => Ok(bytes),
-    }
+    })
 }
 
 struct File<'a> {

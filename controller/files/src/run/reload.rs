@@ -61,7 +61,7 @@ impl Reload {
             };
             ObjectRef::cluster(site.settings.trust_domain.as_str()).with_source(Some(source))
         };
-        let text = match std::fs::read_to_string(self.dir.join(settings::FILE)) {
+        let text = match settings::read_text(&self.dir.join(settings::FILE)) {
             Ok(text) => text,
             Err(error) => {
                 let message = format!(

@@ -14,6 +14,7 @@ use fedgate_envoy::{AddressRange, FilterKind, Quiet};
 use fedgate_exchange::settings::{Intervals, MetadataEndpoint, PeerAccess};
 use fedgate_federation::document::{Advertised, ClusterUuid, Locality, Network};
 use fedgate_federation::object::FederatedSuffix;
+use fedgate_process::regular_file;
 use fedgate_trace::Endpoint;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -155,7 +156,7 @@ impl Settings {
 
     fn read_or_advise(dir: &Path, advice: &str) -> Result<Self> {
         let file = dir.join(FILE);
-        let text = std::fs::read_to_string(&file).with_context(|| {
+        let text = read_text(&file).with_context(|| {
             format!("cannot read {}: every cluster's folder has one; {advice}", file.display())
         })?;
         match Self::parse(dir, &text) {
@@ -190,6 +191,11 @@ impl Settings {
             (_, problems) => Err(problems),
         }
     }
+}
+
+/// The text of a `fedgate.yaml`.
+pub(crate) fn read_text(file: &Path) -> std::io::Result<String> {
+    regular_file::read_text(file, Limits::default().bytes as u64)
 }
 
 fn listed(file: &Path, problems: &[Problem]) -> String {

@@ -12,6 +12,7 @@ use crate::terminal::progress::Progress;
 use anyhow::{Context, Result};
 use fedgate_engine::history::History;
 use fedgate_files::settings::{FILE, Settings};
+use fedgate_process::regular_file::{MOST_PEM, read_text};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -42,7 +43,7 @@ pub(super) async fn collect(
     let read = Settings::read(&folder.dir);
     if let Ok(settings) = &read {
         for file in settings::secret_files(settings) {
-            bundle.guard.add(&std::fs::read_to_string(file).unwrap_or_default());
+            bundle.guard.add(&read_text(&file, MOST_PEM).unwrap_or_default());
         }
     }
     bundle.add_json("environment.json", Ok(environment(bundle.removal)));
@@ -105,9 +106,9 @@ fn listed_settings(
     read: Result<&Settings, &anyhow::Error>,
     removal: Removal,
 ) -> Result<Value> {
-    let text = || std::fs::read_to_string(dir.join(FILE)).context("it cannot be read");
+    let text = || read_text(&dir.join(FILE), MOST_PEM).context("it cannot be read");
     if removal != Removal::On {
-        let of = |file: &PathBuf| std::fs::read_to_string(file).unwrap_or_default();
+        let of = |file: &PathBuf| read_text(file, MOST_PEM).unwrap_or_default();
         let files = read.map(settings::secret_files).unwrap_or_default();
         return Ok(json!({ "text": text()?, "keys": files.iter().map(of).collect::<Vec<_>>() }));
     }
