@@ -236,9 +236,13 @@ mod tests {
             started(found.pid).unwrap().elapsed().unwrap_or_default() < Duration::from_secs(30)
         );
         let _watcher = notify::recommended_watcher(|_: notify::Result<notify::Event>| {}).unwrap();
-        let ([first, second, again], held) = survey([&ours, &other, &ours]);
-        assert_eq!([first, second, again], [Some(found), None, Some(found)]);
-        assert!(held > 0 && held >= inotify_instances_of(std::process::id()));
+        // Other tests of this process start and stop watching meanwhile.
+        let counts_ours = (0..100).any(|_| {
+            let (envoys, held) = survey([&ours, &other, &ours]);
+            assert_eq!(envoys, [Some(found), None, Some(found)]);
+            held >= inotify_instances_of(std::process::id()).max(1)
+        });
+        assert!(counts_ours);
         assert_eq!(of(&other), None);
         let mut search = EnvoySearch::new([ours.clone()]);
         assert!(!search.is_current());
