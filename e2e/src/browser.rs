@@ -141,7 +141,7 @@ impl Browser {
         if let Err(error) = waited {
             let text = self.text().await.unwrap_or_default();
             let text: String = text.chars().take(3000).collect();
-            return Err(error.context(format!("the page shows: {text}")));
+            bail!("{error:#}; the page shows: {text}");
         }
         Ok(())
     }

@@ -33,9 +33,8 @@ pub fn long_scenario(
         });
         result.map_err(|error| {
             run.keep();
-            // The cause is first, on one line, because nobody finds it behind the logs.
-            let cause = format!("{error:#}").replace('\n', "\n  ");
-            anyhow!("{name} failed: {cause}\n{}", run.log_tails(15))
+            // The cause comes first, because nobody finds it behind the logs.
+            anyhow!("{name} failed: {error:#}\n{}", run.log_tails(15))
         })
     });
     if let Err(error) = outcome {

@@ -56,11 +56,13 @@ struct Kept {
     folder: PathBuf,
     part: String,
     outcomes: Outcomes,
+    /// What the failed tests of the last run have said, a line each.
+    causes: String,
 }
 
 impl Kept {
     fn new(folder: PathBuf, part: &str, outcomes: Outcomes) -> Result<Self> {
-        let kept = Self { folder, part: part.to_owned(), outcomes };
+        let kept = Self { folder, part: part.to_owned(), outcomes, causes: String::new() };
         kept.write("second", "")?;
         kept.write("failed", "")?;
         kept.write_outcomes()?;
@@ -82,6 +84,7 @@ impl Kept {
         let names = failed.join(", ");
         eprintln!("xtask: these tests have failed, and run once more, alone: {names}");
         self.outcomes.retain(|name, _| !failed.contains(name));
+        let first_causes = self.causes.clone();
         let mut arguments = vec!["--test-threads=1", "--exact"];
         arguments.extend(failed.iter().map(String::as_str));
         self.run(&mut command(&arguments)?, to)?;
@@ -91,7 +94,7 @@ impl Kept {
         );
         let warning = format!("passed only the second time, which is a fault of the test: {names}");
         eprintln!("xtask: {warning}");
-        self.write("second", &format!("{warning}\n"))
+        self.write("second", &format!("{warning}\n{first_causes}"))
     }
 
     fn write(&self, what: &str, text: &str) -> Result<()> {
@@ -118,7 +121,8 @@ impl Kept {
         let printed = pass_on(child.stdout.take().context("no output")?, to)?;
         self.outcomes.extend(of_output(&printed));
         self.write_outcomes()?;
-        self.write("failed", &causes(&printed))?;
+        self.causes = causes(&printed);
+        self.write("failed", &self.causes)?;
         let status = child.wait()?;
         ensure!(status.success(), "this command failed with {status}: {shown}");
         Ok(())
@@ -260,11 +264,12 @@ mod unit_tests {
 
     #[test]
     fn a_failed_test_runs_once_more_and_is_reported() {
-        let (result, outcomes, warning) =
-            run_part("passes", "test a ... ok\ntest b ... FAILED\n", "test b ... ok\n");
+        let first =
+            "test a ... ok\ntest b ... FAILED\n---- b stdout ----\npanicked at b.rs:1:1:\nwhy\n";
+        let (result, outcomes, warning) = run_part("passes", first, "test b ... ok\n");
         result.unwrap();
         assert_eq!(outcomes, "test a ... ok\ntest b ... ok\n");
-        assert!(warning.ends_with("a fault of the test: b\n"), "{warning}");
+        assert!(warning.ends_with("a fault of the test: b\nb failed: why\n"), "{warning}");
     }
 
     #[test]
