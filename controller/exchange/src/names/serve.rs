@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{Semaphore, watch};
+use tokio::select;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -25,7 +26,7 @@ const LONGEST_QUESTION: usize = 4096;
 /// How many TCP connections may be open, in total and from one address.
 const CONNECTIONS: usize = 256;
 const CONNECTIONS_PER_SOURCE: usize = 64;
-/// How long a TCP connection may be idle, and how long it may last.
+/// How long a TCP connection may take for a question, and how long it may last.
 const IDLE: Duration = Duration::from_secs(10);
 const LIFE: Duration = Duration::from_secs(120);
 
@@ -93,10 +94,9 @@ pub async fn serve_udp(socket: UdpSocket, names: Served, metrics: Metrics) -> io
 /// Never: what fails is one connection.
 pub async fn serve_tcp(listener: TcpListener, names: Served, metrics: Metrics) -> io::Result<()> {
     let (places, sources) = (Arc::new(Semaphore::new(CONNECTIONS)), Sources::default());
-    let mut open = JoinSet::new();
+    let (crowded, mut open) = (Arc::new(Notify::new()), JoinSet::new());
     loop {
         while open.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
         let (stream, client) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -106,24 +106,36 @@ pub async fn serve_tcp(listener: TcpListener, names: Served, metrics: Metrics) -
             }
         };
         let Some(seat) = sources.seat(client.ip()) else { continue };
-        let (names, metrics) = (names.clone(), metrics.clone());
+        if places.available_permits() == 0 {
+            crowded.notify_one();
+        }
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        let (names, metrics, crowded) = (names.clone(), metrics.clone(), Arc::clone(&crowded));
         open.spawn(async move {
             let _held = (place, seat);
-            let _ = timeout(LIFE, converse(stream, &names, &metrics)).await;
+            let _ = timeout(LIFE, converse(stream, &names, &metrics, &crowded)).await;
         });
     }
 }
 
-/// Each message follows its length, in two bytes.
-async fn converse(mut stream: TcpStream, names: &Served, metrics: &Metrics) -> io::Result<()> {
+/// Answers the questions of a connection. When it is crowded, the connection that has waited longest
+/// for a question ends (RFC 7766, section 6.2.3): [`Notify`] wakes in the order of waiting.
+async fn converse(
+    mut stream: TcpStream,
+    names: &Served,
+    metrics: &Metrics,
+    crowded: &Notify,
+) -> io::Result<()> {
     let mut question = Vec::new();
     loop {
-        let length = usize::from(timeout(IDLE, stream.read_u16()).await??);
-        if length > LONGEST_QUESTION {
+        let is_whole = select! {
+            biased;
+            is_whole = timeout(IDLE, read_question(&mut stream, &mut question)) => is_whole??,
+            () = crowded.notified() => false,
+        };
+        if !is_whole {
             return Ok(());
         }
-        question.resize(length, 0);
-        timeout(IDLE, stream.read_exact(&mut question)).await??;
         let Some(bytes) = answered(&question, names, Transport::Tcp, metrics) else {
             return Ok(());
         };
@@ -131,6 +143,16 @@ async fn converse(mut stream: TcpStream, names: &Served, metrics: &Metrics) -> i
         let message = [&length.to_be_bytes(), bytes.as_slice()].concat();
         timeout(IDLE, stream.write_all(&message)).await??;
     }
+}
+
+/// Reads a message, which follows its length in two bytes. False if it is too long.
+async fn read_question(stream: &mut TcpStream, question: &mut Vec<u8>) -> io::Result<bool> {
+    let length = usize::from(stream.read_u16().await?);
+    if length > LONGEST_QUESTION {
+        return Ok(false);
+    }
+    question.resize(length, 0);
+    stream.read_exact(question).await.map(|_| true)
 }
 
 fn answered(

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -235,4 +235,41 @@ async fn one_client_cannot_take_all_connections() {
         }
     };
     timeout(Duration::from_secs(5), again).await.unwrap();
+}
+
+/// The longest question is begun and never ended, or none is asked.
+#[tokio::test]
+async fn idle_clients_give_way_to_one_that_asks() {
+    let (_sender, served) = watch::channel(Some(Arc::new(names())));
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    tokio::spawn(serve_tcp(tcp, served, Metrics::default()));
+    let connect = async |source: u8| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, source], 0).into()).unwrap();
+        socket.connect(address).await.unwrap()
+    };
+    let mut open = Vec::new();
+    for number in 0..300_u16 {
+        let mut stream = connect(u8::try_from(2 + number / 60).unwrap()).await;
+        if number % 2 == 0 {
+            stream.write_u8(15).await.unwrap();
+        }
+        open.push(stream);
+    }
+    let bytes = question("web.shop.svc.beta.example.", RecordType::A).to_vec().unwrap();
+    let mut last = connect(9).await;
+    let ask = async {
+        last.write_u16(u16::try_from(bytes.len()).unwrap()).await?;
+        last.write_all(&bytes).await?;
+        last.read_u16().await
+    };
+    // Half of the time for which a connection may be idle.
+    let length = timeout(Duration::from_secs(5), ask).await.expect("it is shut out").unwrap();
+    assert!(usize::from(length) > bytes.len());
+    // The newest of the others stay.
+    let newest = timeout(Duration::from_millis(100), open[299].read_u8()).await;
+    assert!(newest.is_err(), "{newest:?}");
+    let oldest = timeout(Duration::from_secs(5), open[0].read_u8()).await.unwrap();
+    assert!(oldest.is_err(), "the oldest stays");
 }
