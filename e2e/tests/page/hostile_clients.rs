@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use fedgate_e2e::browser::Browser;
 use fedgate_e2e::client::Client;
 use fedgate_e2e::cluster::Cluster;
+use fedgate_e2e::envoy::access_log::AccessLog;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::Service;
 use fedgate_e2e::run_folder::RunFolder;
@@ -99,13 +100,12 @@ async fn show_certificate(beta: &Cluster, gamma: &Cluster, log: &Path) -> Result
     let name = format!("spiffe://gamma.example/ns/\"\\\x1b[2J{SCRIPT}/sa/x");
     let client = Client::new(Some(&gamma.authority().workload(&name)?))?;
     let sni = "outbound_.80_._.web.shop.svc.beta.example";
-    wait::until("the name to be refused", SOON, async || {
+    let shown = async || {
         let answer = client.get(beta.gateway_address(), sni, "web").await;
         ensure!(answer.is_err(), "the gateway accepts {name}: {answer:?}");
-        let text = String::from_utf8_lossy(&std::fs::read(log)?).into_owned();
-        Ok(text.contains(r#""bad_identity""#).then_some(()))
-    })
-    .await
+        Ok(())
+    };
+    AccessLog::from_now(log).call_until("bad_identity", shown).await.map(drop)
 }
 
 #[test]

@@ -6,6 +6,7 @@ use fedgate_e2e::browser::Browser;
 use fedgate_e2e::client::Client;
 use fedgate_e2e::cluster::Cluster;
 use fedgate_e2e::deployed::Deployed;
+use fedgate_e2e::envoy::access_log::AccessLog;
 use fedgate_e2e::federation::Federation;
 use fedgate_e2e::manifest::{Service, federated_service, federation as peer};
 use fedgate_e2e::programs;
@@ -59,7 +60,10 @@ impl Tour {
         federation.start().await?;
         let [_, beta, _] = &federation.clusters;
         web.wait_reachable(&alpha_client, beta).await?;
-        refuse(&stock, &gamma_client, beta).await?;
+        // The page needs a refusal by the policy.
+        let refused = async || stock.refuses(&gamma_client, beta).await.map(drop);
+        let log = AccessLog::from_now(&beta.folder().join("access.log"));
+        log.call_until("not_granted", refused).await?;
         reports.wait_callable_from(beta).await?;
         let origin = origin(beta).await?;
         let mut browser = Browser::start(run).await?;
@@ -79,17 +83,6 @@ impl Tour {
         let name = hash.trim_start_matches("#/").split('?').next().unwrap_or_default().to_owned();
         picture(&mut self.browser, &name).await
     }
-}
-
-/// Calls until a call is refused because of the policy, as the page shows it. Before beta's gateway knows
-/// gamma's roots, it refuses for another reason.
-async fn refuse(stock: &Deployed, gamma: &Client, beta: &Cluster) -> Result<()> {
-    wait::until("a call to be refused by the policy", SOON, async || {
-        stock.refuses(gamma, beta).await?;
-        let log = std::fs::read_to_string(beta.folder().join("access.log"))?;
-        Ok(log.contains(r#""not_granted""#).then_some(()))
-    })
-    .await
 }
 
 fn fedgate(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
