@@ -3,7 +3,7 @@ use super::*;
 use hickory_resolver::proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_resolver::proto::rr::{DNSClass, Name, RData, RecordType};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -207,12 +207,26 @@ async fn both_transports_answer_what_is_in_force_now() {
     );
 }
 
-#[tokio::test]
-async fn one_client_cannot_take_all_connections() {
-    let (_sender, served) = watch::channel(Some(Arc::new(names())));
+/// A server over TCP, as long as the sender of its names.
+async fn tcp_server() -> (watch::Sender<Option<Arc<Names>>>, SocketAddr) {
+    let (sender, served) = watch::channel(Some(Arc::new(names())));
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
     tokio::spawn(serve_tcp(tcp, served, Metrics::default()));
+    (sender, address)
+}
+
+/// Asks for an address over TCP, and returns the length of the answer.
+async fn ask_for_web(stream: &mut TcpStream) -> std::io::Result<u16> {
+    let bytes = question("web.shop.svc.beta.example.", RecordType::A).to_vec().unwrap();
+    stream.write_u16(u16::try_from(bytes.len()).unwrap()).await?;
+    stream.write_all(&bytes).await?;
+    stream.read_u16().await
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_all_connections() {
+    let (_sender, address) = tcp_server().await;
     let mut open = Vec::new();
     for _ in 0..64 {
         open.push(TcpStream::connect(address).await.unwrap());
@@ -222,13 +236,7 @@ async fn one_client_cannot_take_all_connections() {
     assert!(ended.is_err(), "the client has more than its share");
     drop(open.pop());
     // The place is free as soon as the server has seen the end.
-    let bytes = question("web.shop.svc.beta.example.", RecordType::A).to_vec().unwrap();
-    let answered = async || {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_u16(u16::try_from(bytes.len()).unwrap()).await?;
-        stream.write_all(&bytes).await?;
-        stream.read_u16().await
-    };
+    let answered = async || ask_for_web(&mut TcpStream::connect(address).await?).await;
     let again = async {
         while answered().await.is_err() {
             tokio::task::yield_now().await;
@@ -240,10 +248,7 @@ async fn one_client_cannot_take_all_connections() {
 /// The longest question is begun and never ended, or none is asked.
 #[tokio::test]
 async fn idle_clients_give_way_to_one_that_asks() {
-    let (_sender, served) = watch::channel(Some(Arc::new(names())));
-    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = tcp.local_addr().unwrap();
-    tokio::spawn(serve_tcp(tcp, served, Metrics::default()));
+    let (_sender, address) = tcp_server().await;
     let connect = async |source: u8| {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(([127, 0, 0, source], 0).into()).unwrap();
@@ -257,16 +262,14 @@ async fn idle_clients_give_way_to_one_that_asks() {
         }
         open.push(stream);
     }
-    let bytes = question("web.shop.svc.beta.example.", RecordType::A).to_vec().unwrap();
     let mut last = connect(9).await;
-    let ask = async {
-        last.write_u16(u16::try_from(bytes.len()).unwrap()).await?;
-        last.write_all(&bytes).await?;
-        last.read_u16().await
-    };
     // A connection may be idle for ten seconds.
-    let length = timeout(Duration::from_secs(8), ask).await.expect("it is shut out").unwrap();
-    assert!(usize::from(length) > bytes.len());
+    let length = timeout(Duration::from_secs(8), ask_for_web(&mut last))
+        .await
+        .expect("it is shut out")
+        .unwrap();
+    let asked = question("web.shop.svc.beta.example.", RecordType::A).to_vec().unwrap();
+    assert!(usize::from(length) > asked.len());
     // The newest of the others stay.
     let newest = timeout(Duration::from_millis(100), open[299].read_u8()).await;
     assert!(newest.is_err(), "{newest:?}");
