@@ -194,7 +194,10 @@ impl Settings {
 }
 
 /// The text of a `fedgate.yaml`.
-pub(crate) fn read_text(file: &Path) -> std::io::Result<String> {
+///
+/// # Errors
+/// If it cannot be read, is no regular file, too large or not UTF-8.
+pub fn read_text(file: &Path) -> std::io::Result<String> {
     regular_file::read_text(file, Limits::default().bytes as u64)
 }
 

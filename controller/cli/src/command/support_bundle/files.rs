@@ -106,7 +106,7 @@ fn listed_settings(
     read: Result<&Settings, &anyhow::Error>,
     removal: Removal,
 ) -> Result<Value> {
-    let text = || read_text(&dir.join(FILE), MOST_PEM).context("it cannot be read");
+    let text = || fedgate_files::settings::read_text(&dir.join(FILE)).context("it cannot be read");
     if removal != Removal::On {
         let of = |file: &PathBuf| read_text(file, MOST_PEM).unwrap_or_default();
         let files = read.map(settings::secret_files).unwrap_or_default();
