@@ -84,7 +84,7 @@ impl Kept {
         let names = failed.join(", ");
         eprintln!("xtask: these tests have failed, and run once more, alone: {names}");
         self.outcomes.retain(|name, _| !failed.contains(name));
-        let first_causes = self.causes.clone();
+        let first_causes = std::mem::take(&mut self.causes);
         let mut arguments = vec!["--test-threads=1", "--exact"];
         arguments.extend(failed.iter().map(String::as_str));
         self.run(&mut command(&arguments)?, to)?;
