@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long something may take if no test makes a claim about that: longer than the longest pause of
-/// a controller whose peer has failed, which is a minute, and than a busy machine stands still.
+/// How long something may take that no test makes a claim about. It is longer than a busy machine may
+/// stall, and than the longest pause of a controller whose peer has failed, which is a minute.
 pub const SOON: Duration = Duration::from_secs(120);
 
 /// How often the condition is checked.
